@@ -1,0 +1,554 @@
+"""A file → `Document`: its text and the blocks in it (headings, paragraphs, list items).
+
+PDF, Word, HTML, Markdown and plain text. The text of Markdown and plain-text documents is the
+file's own, so that character spans can be checked against the file; the text of the others is
+put together from their pages or elements, wrapped lines joined.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from findings import pdf
+from findings.errors import FindingsError
+
+BlockKind = Literal["heading", "title", "paragraph", "list_item", "table_row", "judgement", "furniture"]
+
+MAX_BYTES = 100 * 2**20
+"""Files beyond this are refused, as are Word files that unpack to more."""
+
+BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[-–—](?=\s)|o(?=\s{1,3}[A-Z]))\s*")
+NUMBER = re.compile(r"^\(?(\d{1,3})[.)]\s*(?=[A-Z‘’“\"'(])")
+LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
+GRADE = re.compile(
+    r"^(?=.{0,160}$)(?:.*\b(?:judgement|effectiveness|impact|progress|leavers|permanence|performance|protection|governance|"
+    r"care|practice|services?|board)\b.*)[\s|:*]+"
+    r"(?:grade|outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)[\s|*]*$",
+    re.I | re.S,
+)
+SENTENCE_END = re.compile(r"[.!?:;…][\"'”’)\]]*$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a document's text.
+
+    Attributes:
+        kind: `title` is a line of plain text that stands like a heading: it is read as a sentence
+            and heads what follows; a `heading` only heads; a `judgement` is a row of the table of
+            grades; `furniture` (running headers and footers, page numbers) is neither.
+        start, end: character span in `Document.text`, without bullet or number.
+        level: of a heading, from 1; 0 otherwise.
+        number: the number printed before a paragraph, or None.
+    """
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file, read.
+
+    Attributes:
+        name: the file's name without its folder.
+        format: pdf, docx, html, markdown or text.
+        page_starts: the offset in `text` at which each page begins; one page where there are none.
+    """
+
+    name: str
+    format: str
+    text: str
+    blocks: tuple[Block, ...]
+    page_starts: tuple[int, ...] = (0,)
+
+    def page(self, offset: int) -> int:
+        """The page, from 1, on which the character at `offset` stands."""
+        return bisect_right(self.page_starts, offset)
+
+
+def read(path: str | Path) -> Document:
+    """Read a document; its content must be what its name's ending says.
+
+    Raises:
+        FindingsError: no such file, an ending that is not known, content that is something else,
+            or no text in it. The message names the file and the remedy.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise FindingsError(f"{path}: cannot read '{path.suffix or 'no ending'}' files. Give one of {', '.join(READERS)}.")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror}. Check the name and that you may read it.") from error
+    if size == 0:
+        raise FindingsError(f"{path}: the file is empty. Fetch it again.")
+    if size > MAX_BYTES:
+        raise FindingsError(f"{path}: {size // 2**20} MiB are more than {MAX_BYTES // 2**20} MiB. Split the file.")
+    try:
+        document = reader(path)
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror or error}. Check that you may read it.") from error
+    except RecursionError as error:
+        raise FindingsError(f"{path}: nested too deeply to be a document.") from error
+    if not any(block.kind != "furniture" for block in document.blocks):
+        raise FindingsError(f"{path}: no text in it. If it is a scan, run text recognition (OCR) on it first.")
+    return document
+
+
+# Putting a text together -------------------------------------------------------------------------
+
+
+class _Builder:
+    """Collects the text of a document block by block; pieces of one block may lie on several pages."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.length = 0
+        self.blocks: list[Block] = []
+        self.page_starts: list[int] = []
+
+    def add(
+        self, kind: BlockKind, pieces: Iterable[tuple[str, int]], *, level: int = 0, number: int | None = None
+    ) -> None:
+        """Append a block of (text, page) pieces; a piece is joined to the one before by a blank
+        unless that ends in a joined hyphen."""
+        start, first = self.length, True
+        for text, page in pieces:
+            if not text:
+                continue
+            glue = "" if first else (" " if not self.parts[-1].endswith("\u00ad") else "")
+            if self.parts and self.parts[-1].endswith("\u00ad"):
+                self.parts[-1] = self.parts[-1][:-1]
+                self.length -= 1
+            self._append(glue)
+            while len(self.page_starts) < page:
+                self.page_starts.append(self.length)
+            self._append(text)
+            first = False
+        if not first:
+            self.blocks.append(Block(kind, start, self.length, level, number))
+            self._append("\n\n")
+
+    def _append(self, text: str) -> None:
+        self.parts.append(text)
+        self.length += len(text)
+
+    def document(self, path: Path, form: str) -> Document:
+        text = "".join(self.parts)
+        return Document(path.name, form, text, tuple(self.blocks), tuple(self.page_starts or [0]))
+
+
+# PDF ---------------------------------------------------------------------------------------------
+
+
+def _read_pdf(path: Path) -> Document:
+    with path.open("rb") as file:
+        head = file.read(2048)
+    if b"%PDF-" not in head:
+        is_html = re.search(rb"<!doctype\s+html|<html|<head", head, re.I)
+        what = "an HTML page, not a PDF: the publisher's site served an error page" if is_html else "not a PDF"
+        raise FindingsError(f"{path}: this is {what}. Fetch the file again.")
+    lines = pdf.read_lines(path)
+    builder = _Builder()
+    if lines:
+        _Layout(lines).build(builder)
+    return builder.document(path, "pdf")
+
+
+class _Layout:
+    """The lines of a PDF → blocks, by size, weight, position and how the lines begin."""
+
+    def __init__(self, lines: list[pdf.Line]) -> None:
+        self.furniture = _running_lines(lines)
+        self.lines = lines
+        weight: Counter[float] = Counter()
+        for line in lines:
+            weight[line.size] += len(line.text)
+        self.body = weight.most_common(1)[0][0]
+        self.words = Counter(re.findall(r"\w+(?:-\w+)*", " ".join(line.text for line in lines).lower()))
+
+    def build(self, builder: _Builder) -> None:
+        group: list[pdf.Line] = []
+        later: list[list[pdf.Line]] = []  # footnotes at the foot of a page that a paragraph runs over
+        for line in self.lines:
+            if line in self.furniture:
+                continue
+            if group and self._is_note(line, group):
+                if later and not re.match(r"\d", line.text):
+                    later[-1].append(line)
+                else:
+                    later.append([line])
+                continue
+            if group and self._continues(group, line):
+                group.append(line)
+                continue
+            self._add(builder, group)
+            for note in later:
+                self._add(builder, note)
+            group, later = [line], []
+        self._add(builder, group)
+        for note in later:
+            self._add(builder, note)
+        for line in self.lines:
+            if line in self.furniture:
+                builder.blocks.append(Block("furniture", builder.length, builder.length))
+
+    def _is_heading(self, line: pdf.Line) -> bool:
+        larger = line.size >= self.body + 1
+        bold = line.bold and line.size >= self.body - 0.5
+        return (larger or bold) and not BULLET.match(line.text) and len(line.text.split()) <= 20
+
+    def _is_note(self, line: pdf.Line, group: list[pdf.Line]) -> bool:
+        return line.size <= self.body - 1.5 and group[0].size >= self.body - 1 and not line.bold and line.top < 200
+
+    def _continues(self, group: list[pdf.Line], line: pdf.Line) -> bool:
+        last = group[-1]
+        heading = self._is_heading(group[0])
+        if heading != self._is_heading(line) or abs(line.size - last.size) > 0.6:
+            return False
+        if BULLET.match(line.text) or LETTERED.match(line.text):
+            return False
+        if NUMBER.match(line.text) and (heading or not self._mid_sentence(last)):
+            return False
+        height = max(last.top - last.bottom, 1.0)
+        if heading:
+            return line.page == last.page and 0 <= last.bottom - line.top + height < 1.9 * height and not (
+                last.text.endswith(".") or line.bold != last.bold
+            )
+        if line.page != last.page:
+            hangs = len(group) > 1 and abs(group[1].left - line.left) < 8 and NUMBER.match(group[0].text)
+            return self._mid_sentence(last) or line.text[0].islower() or bool(hangs)
+        gap = last.bottom - line.top
+        if self._mid_sentence(last) and line.text[0].islower():
+            return gap > -3 * height
+        return -0.5 * height < gap < (1.5 if self._mid_sentence(last) else 0.75) * height and (
+            line.left - group[0].left
+        ) < 120
+
+    def _mid_sentence(self, line: pdf.Line) -> bool:
+        return not SENTENCE_END.search(line.text)
+
+    def _add(self, builder: _Builder, group: list[pdf.Line]) -> None:
+        if not group:
+            return
+        kind: BlockKind = "paragraph"
+        first, number, level = group[0].text, None, 0
+        if self._is_heading(group[0]):
+            kind, level = "heading", 1 if group[0].size >= self.body + 6 else 2
+        elif mark := BULLET.match(first) or LETTERED.match(first):
+            kind, first = "list_item", first[mark.end() :]
+        elif mark := NUMBER.match(first):
+            number, first = int(mark.group(1)), first[mark.end() :]
+        texts = [first, *(line.text for line in group[1:])]
+        pieces = [
+            (self._unwrap(text, following), line.page)
+            for text, following, line in zip(texts, [*texts[1:], ""], group, strict=True)
+        ]
+        builder.add(kind, pieces, level=level, number=number)
+
+    def _unwrap(self, text: str, following: str) -> str:
+        """End a line that a hyphen wraps with a soft hyphen as the sign to join: the hyphen is kept
+        unless the word stands in the document without it (reports seldom break words)."""
+        text = re.sub(r"(\w*)[\u0002\ufffe](\w*)", self._hyphen, text)
+        text = re.sub(r"[\u0000-\u001f\uffff]", "", text)
+        head, tail = re.search(r"(\w+(?:-\w+)*)[-‐‑]$", text), re.match(r"\w+", following)
+        if not head or not tail or not following[0].islower():
+            return text
+        joined = (head.group(1) + tail.group()).lower()
+        return (text[:-1] if self.words[joined] else text) + "\u00ad"
+
+    def _hyphen(self, match: re.Match[str]) -> str:
+        """pdfium joins a word over a line break itself, with a sign of its own for the hyphen."""
+        before, after = match.groups()
+        return before + after if self.words[(before + after).lower()] else f"{before}-{after}"
+
+
+def _running_lines(lines: list[pdf.Line]) -> set[pdf.Line]:
+    """Headers and footers: lines at the edge of their page that recur, digits aside, on several
+    pages, and bare page numbers there."""
+    pages: dict[int, list[pdf.Line]] = {}
+    for line in lines:
+        pages.setdefault(line.page, []).append(line)
+    edges = []
+    for page in pages.values():
+        ordered = sorted(page, key=lambda line: -line.top)
+        edges.append([*ordered[:3], *ordered[3:][-3:]])
+    seen = Counter(key for edge in edges for key in {_masked(line) for line in edge})
+    often = max(2, min(3, len(pages)))
+    return {
+        line
+        for edge in edges
+        for line in edge
+        if (seen[_masked(line)] >= often and not BULLET.match(line.text))
+        or re.fullmatch(r"(?:page\s*)?\d{1,3}(?:\s*of\s*\d{1,3})?", line.text, re.I)
+    }
+
+
+def _masked(line: pdf.Line) -> str:
+    return re.sub(r"\W+", " ", re.sub(r"\d+(?:st|nd|rd|th)?", "", line.text.lower())).strip()
+
+
+# Word --------------------------------------------------------------------------------------------
+
+
+def _read_docx(path: Path) -> Document:
+    import docx
+    from docx.opc.exceptions import PackageNotFoundError
+    from docx.table import Table
+    from lxml import etree
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise FindingsError(f"{path}: not a Word document (.docx), or damaged. Save it again from Word.") from error
+    if unpacked > MAX_BYTES:
+        raise FindingsError(f"{path}: unpacks to more than {MAX_BYTES // 2**20} MiB. It is not read.")
+    if "word/document.xml" not in names:
+        raise FindingsError(f"{path}: a zip file, but no Word document. Save it as .docx from Word.")
+    try:
+        source = docx.Document(str(path))
+    except (PackageNotFoundError, KeyError, ValueError, etree.LxmlError, zipfile.BadZipFile) as error:
+        raise FindingsError(f"{path}: a damaged Word document. Save it again from Word.") from error
+    builder = _Builder()
+    for element in source.iter_inner_content():
+        if isinstance(element, Table):
+            for row in element.rows:
+                cells = [" ".join(cell.text.split()) for cell in row.cells]
+                cells = [cell for cell, before in zip(cells, [None, *cells], strict=False) if cell != before]
+                _add_row(builder, " ".join(filter(None, cells)))
+            continue
+        text = " ".join(element.text.split())
+        style = (element.style.name if element.style is not None else "") or ""
+        properties = element._p.pPr
+        listed = style.startswith("List") or (properties is not None and properties.numPr is not None)
+        if level := re.match(r"(?:Heading (\d)|Title)", style):
+            builder.add("heading", [(text, 1)], level=int(level.group(1) or 1))
+        else:
+            _add_text(builder, text, listed=listed)
+    return builder.document(path, "docx")
+
+
+def _add_row(builder: _Builder, text: str) -> None:
+    builder.add("judgement" if GRADE.match(text) else "table_row", [(text, 1)])
+
+
+def _add_text(builder: _Builder, text: str, *, listed: bool = False) -> None:
+    """Add a paragraph whose own first characters may be a bullet or a number."""
+    if mark := BULLET.match(text) or LETTERED.match(text):
+        builder.add("list_item", [(text[mark.end() :], 1)])
+    elif mark := NUMBER.match(text):
+        kind: BlockKind = "list_item" if listed else "paragraph"
+        builder.add(kind, [(text[mark.end() :], 1)], number=int(mark.group(1)))
+    else:
+        builder.add("list_item" if listed else "paragraph", [(text, 1)])
+
+
+# HTML --------------------------------------------------------------------------------------------
+
+HIDDEN = ["script", "style", "noscript", "template", "svg", "head", "iframe", "object"]
+HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
+HTML_BLOCKS = [*HEADINGS, "p", "li", "tr", "dt", "dd", "blockquote", "figcaption", "caption", "pre", "div",
+               "section", "article", "main", "header", "footer", "nav", "aside", "ul", "ol", "table", "td", "th",
+               "tbody", "thead", "form", "body", "address"]  # fmt: skip
+
+
+def _read_html(path: Path) -> Document:
+    from bs4 import BeautifulSoup, Comment, NavigableString, Tag
+
+    soup = BeautifulSoup(path.read_bytes(), "lxml")
+    for hidden in soup(HIDDEN):
+        hidden.decompose()
+    builder = _Builder()
+
+    def flush(pending: list[str], owner: Tag) -> None:
+        text = " ".join("".join(pending).split())
+        pending.clear()
+        if not text:
+            return
+        if owner.name in HEADINGS:
+            builder.add("heading", [(text, 1)], level=int(owner.name[1]))
+        elif owner.name in ("td", "th", "tr"):
+            _add_row(builder, text)
+        else:
+            _add_text(builder, text, listed=owner.name == "li" or owner.find_parent("li") is not None)
+
+    def walk(owner: Tag) -> None:
+        if owner.name == "tr":
+            flush([" ".join(owner.stripped_strings)], owner)
+            return
+        pending: list[str] = []
+        for child in owner.children:
+            if isinstance(child, Tag) and (child.name in HTML_BLOCKS or child.find(HTML_BLOCKS)):
+                flush(pending, owner)
+                walk(child)
+            elif isinstance(child, Tag):
+                pending.append("\n" if child.name == "br" else child.get_text())
+            elif isinstance(child, NavigableString) and not isinstance(child, Comment):
+                pending.append(str(child))
+        flush(pending, owner)
+
+    if soup.body is not None:
+        walk(soup.body)
+    return builder.document(path, "html")
+
+
+# Markdown and plain text -------------------------------------------------------------------------
+
+
+def _file_text(path: Path) -> str:
+    data = path.read_bytes()
+    if b"\0" in data[:4096]:
+        raise FindingsError(f"{path}: not a text file. If it is a PDF or Word document, give it that ending.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_markdown(path: Path) -> Document:
+    from markdown_it import MarkdownIt
+
+    text = _file_text(path)
+    starts = _line_starts(text)
+    blocks: list[Block] = []
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    context: list[str] = []
+    for token in tokens:
+        if token.nesting == 1:
+            context.append(token.type)
+        elif token.nesting == -1:
+            context.pop()
+        if token.map is None:
+            continue
+        start, end = starts[token.map[0]], starts[token.map[1]]
+        if token.type == "heading_open":
+            blocks.append(_trimmed(text, "heading", start, end, level=int(token.tag[1])))
+        elif token.type == "tr_open":
+            row = _trimmed(text, "table_row", start, end)
+            blocks.append(replace(row, kind="judgement") if GRADE.match(text[row.start : row.end]) else row)
+        elif token.type in ("fence", "code_block", "html_block"):
+            blocks.append(_trimmed(text, "paragraph", start, end))
+        elif token.type == "paragraph_open":
+            bullet = next((c for c in reversed(context) if c.endswith("_list_open")), "") == "bullet_list_open"
+            blocks.extend(_soft_blocks(text, start, end, listed=bullet))
+    blocks = [block for block in blocks if block.end > block.start]
+    return Document(path.name, "markdown", text, tuple(_numbered_lists(text, blocks)))
+
+
+def _soft_blocks(text: str, start: int, end: int, *, listed: bool) -> Iterator[Block]:
+    """A Markdown paragraph → one block, or several where its lines end in a hard break."""
+    offset = start
+    for part in re.split(r"(?<=  \n)|(?<=\\\n)", text[start:end]):
+        yield _trimmed(text, "list_item" if listed else "paragraph", offset, offset + len(part))
+        offset += len(part)
+
+
+def _read_text(path: Path) -> Document:
+    text = _file_text(path)
+    blocks: list[Block] = []
+    offset, before = 0, ""
+    lines = text.splitlines(keepends=True)
+    hard_wrapped = max(map(len, lines)) <= 100
+    for line in lines:
+        bare = line.strip()
+        if blocks and before and bare and _is_wrap(before, bare, hard_wrapped):
+            blocks[-1] = Block(blocks[-1].kind, blocks[-1].start, offset + len(line.rstrip()), 0, blocks[-1].number)
+        elif bare:
+            block = _trimmed(text, "paragraph", offset, offset + len(line))
+            if block.end > block.start:
+                blocks.append(block)
+        before = bare
+        offset += len(line)
+    return Document(path.name, "text", text, tuple(_titles(text, _numbered_lists(text, blocks))))
+
+
+def _is_wrap(before: str, line: str, hard_wrapped: bool) -> bool:
+    """Whether `line` goes on with the paragraph of the line before it."""
+    if BULLET.match(line) or NUMBER.match(line) or LETTERED.match(line):
+        return False
+    return (hard_wrapped and len(before) >= 60) or (line[0].islower() and not SENTENCE_END.search(before))
+
+
+def _titles(text: str, blocks: Iterable[Block]) -> list[Block]:
+    """Mark short lines without a full stop that stand above a paragraph or a list as titles."""
+    blocks = list(blocks)
+    for index, (block, following) in enumerate(pairwise(blocks)):
+        line, after = text[block.start : block.end], text[following.start : following.end]
+        heads = following.kind == "list_item" or len(after.split()) >= 12
+        if block.kind == "paragraph" and heads and len(line.split()) <= 10 and not re.search(r"[.!?,;\"”’]$", line):
+            blocks[index] = Block("title", block.start, block.end, 2)
+    return blocks
+
+
+def _numbered_lists(text: str, blocks: list[Block]) -> list[Block]:
+    """Numbered blocks of one short sentence each are a list; longer ones are numbered paragraphs."""
+    made = list(blocks)
+    run: list[int] = []
+    for index in range(len(blocks) + 1):
+        if index < len(blocks) and blocks[index].number is not None:
+            run.append(index)
+            continue
+        if len(run) > 1 and all("\n" not in text[made[i].start : made[i].end] for i in run):
+            single = [not re.search(r"[.!?]\s+\S", text[made[i].start : made[i].end]) for i in run]
+            if all(single):
+                for i in run:
+                    made[i] = Block("list_item", made[i].start, made[i].end, 0, made[i].number)
+        run = []
+    return made
+
+
+def _line_starts(text: str) -> list[int]:
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return [*starts, starts[-1]]
+
+
+def _trimmed(text: str, kind: BlockKind, start: int, end: int, *, level: int = 0) -> Block:
+    """A block without the white space, quote marks, bullets, numbers or `#` around its text."""
+    number = None
+    piece = text[start:end]
+    if kind == "heading":
+        piece = re.sub(r"(?:\s+#+)?\s*$|\n[=-]+\s*$", "", piece)
+        lead = re.match(r"\s*#*\s*", piece)
+    elif kind == "table_row":
+        piece = piece.rstrip().rstrip("|")
+        lead = re.match(r"\s*\|?\s*", piece)
+    else:
+        lead = re.match(r"[\s>]*", piece)
+    cut = lead.end() if lead else 0
+    if kind in ("paragraph", "list_item"):
+        if mark := NUMBER.match(piece[cut:]):
+            number = int(mark.group(1))
+            cut += mark.end()
+        elif (mark := BULLET.match(piece[cut:]) or LETTERED.match(piece[cut:])) and not piece[cut:].startswith("**"):
+            kind, cut = "list_item", cut + mark.end()
+    return Block(kind, start + cut, start + max(cut, len(piece.rstrip())), level, number)
+
+
+READERS: dict[str, Callable[[Path], Document]] = {
+    ".pdf": _read_pdf,
+    ".docx": _read_docx,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".md": _read_markdown,
+    ".markdown": _read_markdown,
+    ".txt": _read_text,
+}
+"""The reader of each file ending."""
