@@ -23,6 +23,12 @@ ABBREVIATIONS = frozenset(
 ENDS_ANYWAY = frozenset("etc al inc ltd co dept".split())
 """Of these, the ones after which a capital letter does begin a sentence."""
 
+LETTERED = re.compile(
+    r"\b(?:appendix|annex|option|plan|grade|item|table|figure|part|section|group|band|category|paper|room|route|schedule) \w$",
+    re.I,
+)
+"""A letter that counts something: no name's initial, so a full stop after it may end the sentence."""
+
 BOUNDARY = re.compile(r"[.!?…]+[\"'”’)\]]*(?:(?<=[a-z]{2}.)\d{1,2}(?=\s))?(\s+)(?=[\"'“‘(\[•]*[A-Z0-9£À-Þ]|\((?:outcome|enabler) )")
 MARKUP = re.compile(r"\*\*|__|(?<!\w)[*_](?=\w)|(?<=[\w.])[*_](?!\w)|`|\\(?=[\W_])|\s*\|\s*")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -93,6 +99,8 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
     last = word.group().lower().lstrip("'’") if word else ""
     following = text[match.end() :]
     if re.fullmatch(r"(?:[a-z]\.)*[a-z]", last):
+        if LETTERED.search(text[begin : match.start()]):
+            return False
         if last in ("i", "a") and begin + 1 != match.start() and not re.match(r"[A-Z]\.", following):
             return False  # "... than I.", "plan A."
         # initials ("J. Smith") and "p.m.": a clock time may end a sentence, a name's initial does not

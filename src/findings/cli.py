@@ -1,0 +1,259 @@
+"""The command `findings` and its verbs. Heavy modules are imported by the verb that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from findings import __version__
+from findings.errors import FindingsError
+
+HYDRA_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (1: an error that is told in one line, 130: Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] in (["-sc"], ["--shell-completion"]):
+            return _complete(arguments)
+        if arguments[:1] == ["train"]:
+            return _train(arguments[1:])
+        if arguments[:2] == ["data", "build"]:
+            return _data_build(arguments[2:])
+        options = _parser().parse_args(arguments)
+        verb: Callable[[argparse.Namespace], int] = options.verb
+        return verb(options)
+    except FindingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="findings",
+        description="Reads inspection reports on children's services sentence by sentence.",
+        epilog="`findings VERB --help` shows each verb with an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"findings {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def add(group: Any, name: str, help_text: str, example: str, verb: Callable[..., int]) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = group.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(verb=verb)
+        return made
+
+    add(verbs, "train", "train a model (Hydra overrides; -m for many)", "findings train model.C=3 seed=7", _unreachable)
+    data = verbs.add_parser("data", help="build or check a dataset").add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    add(data, "build", "join text and labels, check and write (Hydra overrides)", "findings data build", _unreachable)
+    check = add(data, "check", "list what is wrong in a corpus folder", "findings data check", _data_check)
+    check.add_argument("folder", nargs="?", type=Path, help="a folder with documents.csv; default: the authored corpus")
+    check.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
+
+    compare = add(verbs, "compare", "compare two models", "findings compare champion latest", _compare)
+    compare.add_argument("base", help="champion, latest, a version or a run id")
+    compare.add_argument("candidate", help="the same")
+    _add_store(compare)
+    promote = add(verbs, "promote", "make a model champion if it is better", "findings promote latest", _promote)
+    promote.add_argument("candidate", help="latest, a version or a run id")
+    promote.add_argument("--force", action="store_true", help="promote whatever the comparison says")
+    _add_store(promote)
+
+    read = add(verbs, "read", "label the sentences of documents", "findings read README.md --out readings", _read)
+    read.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="PDF, Word, HTML, Markdown, text, or folders")
+    read.add_argument("--out", type=Path, default=Path("readings"), help="folder for the results (default: readings)")
+    _add_store(read)
+    serve = add(verbs, "serve", "serve the champion over HTTP", "findings serve --port 5001", _serve)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=5001)
+    _add_store(serve)
+    return parser
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="findings", help="name in the registry (default: findings)")
+    parser.add_argument("--tracking-uri", help="MLflow's store (default: MLFLOW_TRACKING_URI, else mlruns/)")
+
+
+def _unreachable(options: argparse.Namespace) -> NoReturn:
+    raise AssertionError("Hydra's verbs are taken before argparse")
+
+
+def _store(options: argparse.Namespace) -> str:
+    """Connect to the store that the options name; returns the model's name in the registry."""
+    from findings import tracking
+
+    tracking.connect({"uri": options.tracking_uri, "experiment": "findings"})
+    return str(options.model)
+
+
+# Hydra's verbs ------------------------------------------------------------------------------------
+
+
+def _train(arguments: list[str]) -> int:
+    return _hydra("findings train", "app", arguments)
+
+
+def _data_build(arguments: list[str]) -> int:
+    return _hydra("findings data build", "data_app", arguments)
+
+
+def _hydra(program: str, app: str, arguments: list[str]) -> int:
+    from findings import config
+
+    config.store()
+    if not HYDRA_FLAGS & set(arguments):
+        config.validate([a for a in arguments if not a.startswith("-")])
+    from findings import training
+
+    # A termination is treated like Ctrl-C, so that the run is marked.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    sys.argv = [program, *arguments]
+    try:
+        getattr(training, app)()
+    except SystemExit as stop:
+        training.close_sweep("FAILED")
+        return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    except KeyboardInterrupt:
+        training.close_sweep("KILLED")
+        raise
+    return 0
+
+
+def _complete(arguments: list[str]) -> int:
+    """Shell completion: Hydra's for the settings after `train` and `data build`, ours for the verbs.
+
+    Hydra's shell functions call `findings -sc query=bash` with the line in COMP_LINE; the verb is
+    taken out of it before Hydra sees it.
+    """
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    for verb in (["train"], ["data", "build"]):
+        typed = words[1 : 1 + len(verb)]
+        if typed == verb and (len(words) > 1 + len(verb) or line.endswith(" ")):
+            rest = line.split(None, 1 + len(verb))[1 + len(verb) :]
+            short = "findings " + (rest[0] if rest else "")
+            os.environ["COMP_LINE"], os.environ["COMP_POINT"] = short, str(len(short))
+            break
+    else:
+        if "query" in " ".join(arguments):
+            print(" ".join(v for v in ("train", "data", "compare", "promote", "read", "serve") if v.startswith("".join(words[1:2]))))
+            return 0
+    return _hydra("findings", "app", arguments)
+
+
+# The other verbs ----------------------------------------------------------------------------------
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from findings import dataset, taxonomy
+
+    folder = options.folder or dataset.default_folder()
+    violations, corpus = dataset.check(folder, taxonomy=taxonomy.load(options.taxonomy))
+    for violation in violations:
+        print(violation)
+    print(f"{folder}: {len(corpus.documents)} documents, {len(corpus.annotations)} sentences, {len(violations)} violations")
+    return 1 if violations else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from findings import registry
+
+    name = _store(options)
+    base, candidate = registry.find(name, options.base), registry.find(name, options.candidate)
+    result = registry.compare(base, candidate)
+    out = Console(soft_wrap=True, highlight=False)
+    table = Table(title=f"{candidate} (run {candidate.run_id[:8]}) against {base} (run {base.run_id[:8]}), test split")
+    for heading in ("metric", "base", "candidate", "difference", "95 % interval"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for metric, row in result.metrics.iterrows():
+        interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+        table.add_row(str(metric), f"{row['base']:.3f}", f"{row['candidate']:.3f}", f"{row['difference']:+.3f}", interval)
+    out.print(table)
+    print(f"{result.sentences} sentences of {result.documents} documents; findings that only the base has right: "
+          f"{result.only_base}, only the candidate: {result.only_candidate}, McNemar p = {result.mcnemar:.3g}")  # fmt: skip
+    for label, version in (("base", base), ("candidate", candidate)):
+        print(f"cost of the {label}: " + ", ".join(f"{k} {v:.3g}" for k, v in sorted(registry.costs(version).items())))
+    decision = registry.decide(result, registry.costs(base), registry.costs(candidate))
+    print(f"{'would be promoted' if decision.promoted else 'would not be promoted'}: {decision.reason}")
+    return 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from findings import registry
+
+    name = _store(options)
+    candidate = registry.find(name, options.candidate)
+    decision, _ = registry.promote(candidate, force=options.force)
+    print(f"{candidate} {'is the champion' if decision.promoted else 'was not promoted'}: {decision.reason}")
+    return 0 if decision.promoted else 1
+
+
+def _read(options: argparse.Namespace) -> int:
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    from findings import reading, registry
+
+    paths = reading.files(options.paths)
+    version = registry.require_champion(_store(options))
+    model = registry.load(version)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FindingsError(f"{options.out}: {error.strerror}. Give another folder with --out.") from error
+    failed: list[str] = []
+    names = reading.names(paths)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[now]}")) as progress:
+        task = progress.add_task("reading", total=len(paths), now="")
+        for path in paths:
+            progress.update(task, now=path.name)
+            try:
+                reading.write(reading.read(path, model), options.out, names[path], model)
+            except FindingsError as error:
+                failed.append(str(error))
+            except OSError as error:
+                raise FindingsError(f"{options.out}: {error.strerror}. Nothing half-written is left.") from error
+            progress.advance(task)
+        progress.update(task, now="")
+    for message in failed:
+        print(message, file=sys.stderr)
+    print(f"{len(paths) - len(failed)} of {len(paths)} documents read by {version} (run {version.run_id[:8]}): {options.out}")
+    return 1 if failed else 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    from findings import endpoint, registry
+
+    version = registry.require_champion(_store(options))
+    application = endpoint.app(registry.load(version), str(version))
+    print(f"{version} on http://{options.host}:{options.port}/invocations", flush=True)
+    uvicorn.run(application, host=options.host, port=options.port, log_level="warning")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The schemas of conf/: what each setting is called and of what type it is.
+
+Hydra refuses a key that is not here and a value of another type; `validate` says so in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from findings.errors import FindingsError
+
+MODULE = "findings.conf"
+LISTING = "`findings train --cfg job` lists the settings."
+
+
+@dataclass
+class DataConfig:
+    name: str = MISSING
+    source: str = MISSING
+    folder: str | None = MISSING
+
+
+@dataclass
+class ModelConfig:
+    family: str = MISSING
+
+
+@dataclass
+class TfidfConfig(ModelConfig):
+    words: int = MISSING
+    characters: int = MISSING
+    C: float = MISSING
+    C_themes: float = MISSING
+    class_weight: str | None = None
+    heading_weight: float = MISSING
+    heading_dropout: float = MISSING
+
+
+@dataclass
+class TrackingConfig:
+    uri: str | None = MISSING
+    experiment: str = MISSING
+    model: str = MISSING
+
+
+@dataclass
+class LabelConfig:
+    id: str = MISSING
+    title: str = MISSING
+    definition: str = MISSING
+
+
+@dataclass
+class TaxonomyConfig:
+    name: str = MISSING
+    findings: list[LabelConfig] = field(default_factory=list)
+    themes: list[LabelConfig] = field(default_factory=list)
+
+
+@dataclass
+class TrainConfig:
+    """What `findings train` and `findings data build` run on."""
+
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    tracking: TrackingConfig = MISSING
+    taxonomy: TaxonomyConfig = MISSING
+    experiment: Any = None
+    sweep: Any = None
+    seed: int = MISSING
+    promote: bool = MISSING
+
+
+def store() -> None:
+    """Make the schemas known to Hydra; conf/ names them first in its defaults."""
+    known = ConfigStore.instance()
+    known.store(name="train_schema", node=TrainConfig)
+    known.store(group="data", name="data_schema", node=DataConfig)
+    known.store(group="model", name="tfidf_schema", node=TfidfConfig)
+    known.store(group="tracking", name="tracking_schema", node=TrackingConfig)
+    known.store(group="taxonomy", name="taxonomy_schema", node=TaxonomyConfig)
+
+
+def load(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration of one run, as Hydra would compose it.
+
+    Raises:
+        FindingsError: an override names no setting, or has a value of the wrong type; one line.
+    """
+    store()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(MODULE, version_base="1.3"):
+            composed = compose("train", overrides=list(overrides))
+            OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise FindingsError(_one_line(error, overrides)) from error
+    if strange := sorted(set(map(str, composed)) - {f.name for f in fields(TrainConfig)}):
+        raise FindingsError(f"findings train: there is no setting '{strange[0]}'. {LISTING}")
+    return composed
+
+
+def validate(overrides: Sequence[str]) -> None:
+    """Check the overrides of a command, sweeps included, before Hydra runs it; as `load` raises."""
+    store()
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise FindingsError(_one_line(error, overrides)) from error
+    app = [o for o in parsed if not o.key_or_group.startswith("hydra")]
+    first = [_choices(o)[0] for o in app]
+    load(first)
+    for position, override in enumerate(app):
+        for choice in _choices(override)[1:]:
+            load([*first[:position], choice, *first[position + 1 :]])
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    values = islice(override.sweep_string_iterator(), 100)
+    return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key = str(getattr(cause, "full_key", "") or getattr(cause, "key", "") or "")
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    if "not in struct" in str(cause) or "Key '" in reason or "Could not override" in reason:
+        key = key or next((o.partition("=")[0] for o in overrides if o.partition("=")[0] in str(error)), "")
+        near = difflib.get_close_matches(key, _settings(), n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"findings train: there is no setting '{key}'.{hint} {LISTING}"
+    if "Missing mandatory value" in reason:
+        return f"findings train: the setting '{key}' has no value. Give {key}=..."
+    if missing := re.search(r"Could not find '([^']*)'", str(error)):
+        known = re.search(r"Available options in '[^']*':(.*?)(?:Config search path|$)", str(error), re.S)
+        choice = f" Choose from: {', '.join(n for n in known.group(1).split() if not n.endswith('_schema'))}." if known else ""
+        return f"findings train: there is no '{missing.group(1)}'.{choice} `findings train --help` lists the groups."
+    given = next((o for o in overrides if key and o.lstrip("+~").partition("=")[0] == key), key)
+    return f"findings train: {given + ': ' if given else ''}{reason.rstrip('.')}. {LISTING}"
+
+
+def _settings() -> list[str]:
+    names: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            names.append(f"{prefix}{key}")
+            if isinstance(value, dict) and key != "taxonomy":
+                walk(value, f"{prefix}{key}.")
+
+    with initialize_config_module(MODULE, version_base="1.3"):
+        walk(OmegaConf.to_container(compose("train"), resolve=False), "")
+    return names

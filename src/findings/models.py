@@ -1,0 +1,160 @@
+"""What a model is, whatever its family: a classifier, its calibration, its taxonomy; and the
+mapping from a family's name to its builder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from findings import calibration, taxonomy
+from findings.calibration import Array, Calibration, Scores, decide_themes
+from findings.errors import FindingsError
+from findings.taxonomy import Taxonomy
+
+_GRADE = re.compile(
+    r"[\s:–—-]*\b(?:(?:is|are)\b:?\s*)?(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)[\s.]*$",
+    re.I,
+)
+
+
+class Classifier(Protocol):
+    """What every family of models offers. Headings come without grades (see `bare_heading`)."""
+
+    def fit(self, train: Examples, validation: Examples) -> None: ...
+
+    def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled sentences as a classifier takes them.
+
+    Attributes:
+        findings: (n,) indices into the taxonomy's findings.
+        themes: (n, themes) truth.
+    """
+
+    sentences: list[str]
+    headings: list[str]
+    findings: NDArray[np.int64]
+    themes: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labels with probabilities for n sentences; columns follow the taxonomy's order."""
+
+    finding_probabilities: Array
+    theme_probabilities: Array
+    themes: NDArray[np.bool_]
+
+    @property
+    def findings(self) -> NDArray[np.int64]:
+        """(n,) indices of the most probable findings."""
+        return np.asarray(self.finding_probabilities.argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained classifier that answers with calibrated probabilities."""
+
+    family: str
+    classifier: Classifier
+    calibration: Calibration
+    taxonomy: Taxonomy
+
+    def predict(self, sentences: Sequence[str], headings: Sequence[str | None] | None = None) -> Predictions:
+        """Label sentences; a missing heading is like an empty one."""
+        bare = [bare_heading(h) for h in headings] if headings is not None else [""] * len(sentences)
+        if not sentences:
+            return Predictions(
+                np.zeros((0, len(self.taxonomy.findings))),
+                np.zeros((0, len(self.taxonomy.themes))),
+                np.zeros((0, len(self.taxonomy.themes)), dtype=bool),
+            )
+        scores = self.classifier.scores(sentences, bare)
+        themes = self.calibration.theme_probabilities(scores)
+        return Predictions(
+            self.calibration.finding_probabilities(scores), themes, decide_themes(themes, self.calibration.thresholds)
+        )
+
+
+def bare_heading(heading: str | None) -> str:
+    """A heading without the grade at its end: what a section was graded must not label its sentences."""
+    return _GRADE.sub("", heading or "").strip()
+
+
+def examples(frame: pd.DataFrame, labels: Taxonomy) -> Examples:
+    """Rows of a dataset → `Examples`."""
+    order = {finding: i for i, finding in enumerate(labels.finding_ids)}
+    return Examples(
+        frame["sentence"].tolist(),
+        [bare_heading(h) for h in frame["heading"]],
+        frame["finding"].map(order).to_numpy(dtype=np.int64),
+        np.array([[theme in row for theme in labels.theme_ids] for row in frame["themes"]], dtype=bool).reshape(
+            len(frame), len(labels.themes)
+        ),
+    )
+
+
+def train(settings: Mapping[str, Any], train_rows: Examples, validation: Examples, labels: Taxonomy, seed: int) -> Model:
+    """Build the family that `settings["family"]` names, fit it, and calibrate it on validation."""
+    family = str(settings["family"])
+    classifier = BUILDERS[family](settings, labels, seed)
+    classifier.fit(train_rows, validation)
+    scores = classifier.scores(validation.sentences, validation.headings)
+    fitted = calibration.fit(scores, validation.findings, validation.themes)
+    return Model(family, classifier, fitted, labels)
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write a model into a folder: model.json and the family's own files; nothing is pickled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.classifier.save(folder)
+    card = {"family": model.family, "taxonomy": model.taxonomy.as_dict(), "calibration": model.calibration.as_dict()}
+    (folder / "model.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def load(folder: Path) -> Model:
+    """Read a model that `save` wrote.
+
+    Raises:
+        FindingsError: a file is missing, torn, or of a family this version does not know.
+    """
+    path = folder / "model.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        family = str(card["family"])
+        labels = taxonomy.from_dict(card["taxonomy"], str(path))
+        fitted = calibration.from_dict(card["calibration"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FindingsError(f"{path}: not a model of ours, or damaged. Train it again.") from error
+    if family not in LOADERS:
+        raise FindingsError(f"{path}: unknown family '{family}'. This version reads {', '.join(LOADERS)}.")
+    return Model(family, LOADERS[family](folder), fitted, labels)
+
+
+def _build_tfidf(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
+    from findings.tfidf import TfidfClassifier
+
+    return TfidfClassifier.from_settings(settings, themes=len(labels.themes), seed=seed)
+
+
+def _load_tfidf(folder: Path) -> Classifier:
+    from findings.tfidf import TfidfClassifier
+
+    return TfidfClassifier.load(folder)
+
+
+BUILDERS: dict[str, Callable[[Mapping[str, Any], Taxonomy, int], Classifier]] = {"tfidf": _build_tfidf}
+LOADERS: dict[str, Callable[[Path], Classifier]] = {"tfidf": _load_tfidf}

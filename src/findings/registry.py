@@ -1,0 +1,214 @@
+"""Registered models: versions, the champion, and the rule by which another takes its place."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from findings import evaluation, models, tracking
+from findings.errors import FindingsError
+from findings.evaluation import Comparison
+from findings.models import Model
+from findings.serving import ARTIFACT
+
+CHAMPION = "champion"
+MARGIN = 0.01
+"""How much worse, at the interval's lower end, may still count as equal quality."""
+CHEAPER = 1.25
+"""How many times as many sentences a second count as lower cost."""
+DECISIVE = ("finding_macro_f1", "themes_micro_f1")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version and the run it came from."""
+
+    name: str
+    version: str
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a candidate is promoted, and why, in one sentence."""
+
+    promoted: bool
+    reason: str
+
+
+def register(name: str, model_uri: str, run_id: str, description: str) -> Version:
+    """Register a logged model. Ctrl-C waits until it is whole."""
+    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())), _unbroken():
+        made = mlflow.register_model(model_uri, name, tags={"description": description, "run_id": run_id})
+    return Version(name, str(made.version), run_id)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Hold Ctrl-C back for the length of the block; a no-op outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+
+
+def champion(name: str) -> Version | None:
+    """The version that the alias names, or None."""
+    try:
+        found = MlflowClient().get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise FindingsError(f"{mlflow.get_tracking_uri()}: the registry does not answer.") from error
+    return Version(name, str(found.version), str(found.run_id or found.tags.get("run_id", "")))
+
+
+def require_champion(name: str) -> Version:
+    """The champion.
+
+    Raises:
+        FindingsError: there is none.
+    """
+    found = champion(name)
+    if found is None:
+        uri = mlflow.get_tracking_uri()
+        raise FindingsError(f"{uri}: no champion of '{name}'. Run `findings train` first, or set MLFLOW_TRACKING_URI.")
+    return found
+
+
+def find(name: str, reference: str) -> Version:
+    """A version by `champion`, `latest`, version number, run id or the beginning of a run id.
+
+    Raises:
+        FindingsError: nothing, or more than one run, goes by that reference.
+    """
+    if reference == CHAMPION:
+        return require_champion(name)
+    versions = MlflowClient().search_model_versions(f"name='{name}'")
+    ordered = sorted(versions, key=lambda v: int(v.version))
+    if reference == "latest":
+        chosen = ordered[-1:]
+    else:
+        chosen = [v for v in ordered if str(v.version) == reference or (len(reference) >= 6 and str(v.run_id).startswith(reference))]
+    if len({v.run_id for v in chosen}) != 1:
+        what = "names more than one" if chosen else "names no"
+        known = ", ".join(str(v.version) for v in ordered[-8:]) or "none"
+        raise FindingsError(f"'{reference}' {what} version of '{name}'. Give champion, latest, a run id or one of: {known}.")
+    return Version(name, str(chosen[-1].version), str(chosen[-1].run_id))
+
+
+def load(version: Version) -> Model:
+    """The model behind a version, loaded in this process.
+
+    Raises:
+        FindingsError: its files are missing or damaged.
+    """
+    try:
+        uri = MlflowClient().get_model_version_download_uri(version.name, version.version)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except (MlflowException, OSError) as error:
+        raise FindingsError(f"{version}: its files cannot be fetched. Train it again.") from error
+    return models.load(folder / "artifacts" / ARTIFACT if (folder / "artifacts").is_dir() else folder)
+
+
+def set_champion(version: Version) -> None:
+    """Let the alias name this version."""
+    MlflowClient().set_registered_model_alias(version.name, CHAMPION, version.version)
+
+
+def crown_first(version: Version) -> bool:
+    """Make the version champion if there is none yet; says whether it did."""
+    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())):
+        if champion(version.name) is not None:
+            return False
+        set_champion(version)
+        return True
+
+
+def compare(base: Version, candidate: Version) -> Comparison:
+    """Candidate against base on the candidate's test sentences.
+
+    The base's stored predictions are used where they are of the same sentences and labels; else
+    the base model labels the candidate's test sentences again.
+    """
+    theirs = tracking.read_predictions(candidate.run_id, "test")
+    model = load(candidate)
+    ours = tracking.read_predictions(base.run_id, "test")
+    if _keys(ours) != _keys(theirs):
+        again = load(base)
+        if again.taxonomy.finding_ids != model.taxonomy.finding_ids or again.taxonomy.theme_ids != model.taxonomy.theme_ids:
+            raise FindingsError(f"{base} and {candidate} label with different taxonomies and cannot be compared.")
+        rows = theirs.assign(themes=[list(t) for t in theirs["themes"]])
+        ours = evaluation.table(rows, again.predict(rows["sentence"].tolist(), rows["heading"].tolist()), model.taxonomy)
+    return evaluation.compare(ours, theirs, model.taxonomy)
+
+
+def _keys(frame: pd.DataFrame) -> set[tuple[str, str, str, tuple[str, ...]]]:
+    return {
+        (row.sentence_id, row.sentence, row.finding, tuple(row.themes))
+        for row in frame[["sentence_id", "sentence", "finding", "themes"]].itertuples()
+    }
+
+
+def costs(version: Version) -> dict[str, float]:
+    """What the run recorded under cost/: training seconds, sentences a second, megabytes, peak memory."""
+    metrics = MlflowClient().get_run(version.run_id).data.metrics
+    return {key.removeprefix("cost/"): value for key, value in metrics.items() if key.startswith("cost/")}
+
+
+def decide(comparison: Comparison, base: dict[str, float], candidate: dict[str, float]) -> Decision:
+    """The rule of promotion: a gain that the interval supports without a loss that it supports, or
+    equal quality at lower cost."""
+    differences = {metric: comparison.difference(metric) for metric in DECISIVE}
+    lost = [m for m, d in differences.items() if d.high < 0]
+    gained = [m for m, d in differences.items() if d.low > 0]
+    told = "; ".join(f"{metric} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for metric, d in differences.items())
+    if lost:
+        return Decision(False, f"it is worse in {' and '.join(lost)} ({told})")
+    if gained:
+        return Decision(True, f"a gain that the interval supports in {' and '.join(gained)} ({told})")
+    speed = candidate.get("sentences_per_second", 0) / max(base.get("sentences_per_second", 0), 1e-9)
+    equal = all(d.low > -MARGIN for d in differences.values())
+    if equal and base.get("sentences_per_second") and speed >= CHEAPER:
+        return Decision(True, f"equal quality at {speed:.1f} times the speed ({told})")
+    return Decision(False, f"no gain that the interval supports, and not equal quality at lower cost ({told})")
+
+
+def promote(candidate: Version, *, force: bool = False) -> tuple[Decision, Comparison | None]:
+    """Apply the rule to a candidate and, where it allows, let the alias name it."""
+    current = champion(candidate.name)
+    if current is None:
+        set_champion(candidate)
+        return Decision(True, "there was no champion yet"), None
+    if current.version == candidate.version:
+        return Decision(True, "it is the champion already"), None
+    comparison = compare(current, candidate)
+    decision = decide(comparison, costs(current), costs(candidate))
+    if force and not decision.promoted:
+        decision = Decision(True, f"forced, although {decision.reason}")
+    note: dict[str, Any] = {"promotion": "promoted" if decision.promoted else "refused", "promotion.reason": decision.reason}
+    for key, value in note.items():
+        MlflowClient().set_model_version_tag(candidate.name, candidate.version, key, value)
+    if decision.promoted:
+        set_champion(candidate)
+    return decision, comparison

@@ -1,0 +1,246 @@
+"""MLflow runs: where they are kept and what each one records."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from filelock import FileLock
+from hydra.experimental.callback import Callback
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig, OmegaConf
+
+from findings import plots
+from findings.dataset import Built
+from findings.errors import FindingsError
+from findings.evaluation import Evaluation
+from findings.taxonomy import Taxonomy
+
+PARENT_VARIABLE = "FINDINGS_PARENT_RUN"
+"""Tells the runs of a sweep, which may be other processes, their parent's id."""
+
+
+def home() -> Path:
+    """mlruns/ at or above the working directory; where there is none, in the working directory."""
+    here = Path.cwd()
+    found = next((folder / "mlruns" for folder in (here, *here.parents) if (folder / "mlruns").is_dir()), None)
+    return found or here / "mlruns"
+
+
+def store_uri(configured: str | None = None) -> str:
+    """The tracking URI: the configured one, else MLFLOW_TRACKING_URI, else SQLite in `home()`.
+
+    Always absolute: a relative SQLite path would start a second store elsewhere.
+    """
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def connect(settings: Mapping[str, Any]) -> MlflowClient:
+    """Point MLflow at the store and make store and experiment if they are not there.
+
+    Safe for many processes at once on a fresh store: the first initialises it under a lock, in
+    write-ahead mode, so that readers and writers do not shut each other out.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    uri = store_uri(settings["uri"])
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    with lock(uri):
+        if uri.startswith("sqlite:///"):
+            path = Path(uri.removeprefix("sqlite:///"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with sqlite3.connect(path, timeout=60) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+            database.close()
+        client = MlflowClient()
+        try:
+            experiment = client.get_experiment_by_name(settings["experiment"])
+            if experiment is None:
+                client.create_experiment(settings["experiment"], artifact_location=_artifact_location(uri, settings))
+        except MlflowException as error:
+            raise FindingsError(f"{uri}: MLflow's store does not answer: {_first_line(error)}") from error
+    mlflow.set_experiment(settings["experiment"])
+    return client
+
+
+def _artifact_location(uri: str, settings: Mapping[str, Any]) -> str | None:
+    if not uri.startswith("sqlite:///"):
+        return None  # the server's own
+    return (Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / settings["experiment"]).as_uri()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def lock(uri: str) -> FileLock:
+    """A lock between processes that use the same store."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///")).parent / ".findings.lock"
+    else:
+        path = Path(tempfile.gettempdir()) / f"findings-{os.getuid()}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, timeout=600)
+
+
+class ParentRun(Callback):
+    """Hydra's multirun → one MLflow run that the sweep's runs are nested under."""
+
+    def __init__(self) -> None:
+        self.client: MlflowClient | None = None
+        self.run_id = ""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra has not merged the sweep's own choices here; tracking is the same for all of them.
+        self.client = connect(OmegaConf.to_container(config.tracking, resolve=True))
+        experiment = self.client.get_experiment_by_name(config.tracking.experiment)
+        overrides = [o for o in sys.argv[1:] if "=" in o]
+        run = self.client.create_run(experiment.experiment_id, run_name=f"sweep {' '.join(overrides)}"[:200])
+        self.run_id = run.info.run_id
+        self.client.set_tag(self.run_id, "overrides", " ".join(overrides))
+        os.environ[PARENT_VARIABLE] = self.run_id
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        os.environ.pop(PARENT_VARIABLE, None)
+        if self.client is not None:
+            children = self.client.search_runs(
+                [self.client.get_run(self.run_id).info.experiment_id], f"tags.mlflow.parentRunId = '{self.run_id}'"
+            )
+            worst = next((s for s in ("KILLED", "FAILED") if any(c.info.status == s for c in children)), "FINISHED")
+            self.client.set_terminated(self.run_id, worst)
+
+
+@contextmanager
+def run(name: str) -> Iterator[mlflow.ActiveRun]:
+    """An MLflow run that ends as FINISHED, FAILED, or, when it is stopped by Ctrl-C, KILLED."""
+    tags = {"mlflow.parentRunId": os.environ[PARENT_VARIABLE]} if os.environ.get(PARENT_VARIABLE) else {}
+    if commit := _git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    active = mlflow.start_run(run_name=name, tags=tags)
+    try:
+        yield active
+    except KeyboardInterrupt:
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException:
+        mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def _git_commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    folder = Path(__file__).parent
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
+    """Record what goes in: configuration, parameters, and the dataset with its digest."""
+    settings = {key: value for key, value in config.items() if key not in ("taxonomy", "experiment", "sweep")}
+    parameters = {**_flat(settings), "taxonomy": built.taxonomy.name}
+    tags = {
+        "dataset.name": built.name,
+        "dataset.sha256": built.sha256,
+        "model.family": str(config["model"]["family"]),
+        "python": platform.python_version(),
+        **{f"dataset.{split}": str(count) for split, count in built.counts.items()},
+    }
+    MlflowClient().log_batch(
+        run_id,
+        params=[Param(key, str(value)) for key, value in parameters.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    mlflow.log_dict(dict(config), "config.yaml")
+    for split, frame in built.rows.items():
+        plain = frame.assign(themes=frame["themes"].str.join(" "))
+        digest = f"{built.sha256[:24]}-{split[:4]}"
+        dataset = mlflow.data.from_pandas(plain, name=f"{built.name}-{split}", digest=digest)
+        mlflow.log_input(dataset, context={"train": "training"}.get(split, split))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def log_evaluation(run_id: str, split: str, evaluation: Evaluation, taxonomy: Taxonomy) -> None:
+    """Record the metrics of a split with their intervals, its tables and, off training data, its plots."""
+    values: dict[str, float] = {}
+    for name, interval in evaluation.metrics.items():
+        values |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    for prefix, frame in (("finding", evaluation.per_finding), ("theme", evaluation.per_theme)):
+        for label, row in frame.iterrows():
+            values |= {f"{prefix}_{label}_{column}": float(row[column]) for column in ("f1", "f1_low", "f1_high")}
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(run_id, metrics=[Metric(f"{split}/{key}", value, now, 0) for key, value in values.items()])
+    if split == "train":
+        return
+    title = f"{split}: {evaluation.sentences} sentences, {evaluation.documents} documents"
+    mlflow.log_figure(plots.confusion(evaluation, taxonomy, title), f"{split}/confusion.png")
+    mlflow.log_figure(plots.reliability(evaluation, title), f"{split}/calibration.png")
+    mlflow.log_figure(plots.themes(evaluation, taxonomy, title), f"{split}/themes.png")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, table in {
+            "findings": evaluation.per_finding.reset_index(),
+            "themes": evaluation.per_theme.reset_index(),
+            "slices": evaluation.slices,
+            "mistakes": evaluation.mistakes,
+            "reliability": evaluation.reliability,
+        }.items():
+            table.to_csv(Path(folder) / f"{name}.csv", index=False)
+        mlflow.log_artifacts(folder, split)
+
+
+def log_predictions(split: str, table: pd.DataFrame) -> None:
+    """Record the table of predictions as `predictions/<split>.parquet`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{split}.parquet"
+        table.to_parquet(path, index=False)
+        mlflow.log_artifact(str(path), "predictions")
+
+
+def read_predictions(run_id: str, split: str) -> pd.DataFrame:
+    """The table of predictions that a run recorded.
+
+    Raises:
+        FindingsError: there is no such run, or it holds no predictions on that split.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            uri = f"runs:/{run_id}/predictions/{split}.parquet"
+            return pd.read_parquet(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+    except (MlflowException, OSError) as error:
+        raise FindingsError(f"run {run_id}: no predictions on {split} in it. Name a finished training run.") from error
+
+
+def log_cost(run_id: str, seconds: float, sentences_per_second: float, model_bytes: int) -> None:
+    """Record what the model costs: training time, peak memory, speed on one batch, size."""
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # ru_maxrss is in bytes there, in KiB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    now = int(time.time() * 1000)
+    values = {
+        "cost/training_seconds": seconds,
+        "cost/peak_memory_gib": peak,
+        "cost/sentences_per_second": sentences_per_second,
+        "cost/model_megabytes": model_bytes / 1e6,
+    }
+    MlflowClient().log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
