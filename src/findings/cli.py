@@ -102,7 +102,7 @@ def _store(options: argparse.Namespace) -> str:
     """Connect to the store that the options name; returns the model's name in the registry."""
     from findings import tracking
 
-    tracking.connect({"uri": options.tracking_uri, "experiment": "findings"})
+    tracking.connect({"uri": options.tracking_uri, "experiment": "findings"}, create=False)
     return str(options.model)
 
 

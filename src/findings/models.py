@@ -147,7 +147,7 @@ def load(folder: Path) -> Model:
 def _build_tfidf(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
     from findings.tfidf import TfidfClassifier
 
-    return TfidfClassifier.from_settings(settings, themes=len(labels.themes), seed=seed)
+    return TfidfClassifier.from_settings(settings, labels, seed)
 
 
 def _load_tfidf(folder: Path) -> Classifier:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Decision:
 
 def register(name: str, model_uri: str, run_id: str, description: str) -> Version:
     """Register a logged model. Ctrl-C waits until it is whole."""
-    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())), _unbroken():
+    chatter = io.StringIO()  # MLflow says on stderr what `report` says better
+    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())), _unbroken(), redirect_stderr(chatter):
         made = mlflow.register_model(model_uri, name, tags={"description": description, "run_id": run_id})
     return Version(name, str(made.version), run_id)
 

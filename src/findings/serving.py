@@ -7,6 +7,7 @@ Output, one row a sentence in order: `finding`, `finding_probability`, `finding_
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,22 @@ EXAMPLE = pd.DataFrame(
 )
 
 
-class FindingsModel(mlflow.pyfunc.PythonModel):
-    """Loads a folder that `models.save` wrote and answers in the contract's form. Thread-safe."""
+with warnings.catch_warnings(record=True):  # MLflow remarks that `predict` has no type hints
 
-    model: Model
+    class FindingsModel(mlflow.pyfunc.PythonModel):
+        """Loads a folder that `models.save` wrote and answers in the contract's form. Thread-safe."""
 
-    def load_context(self, context: Any) -> None:
-        self.model = models.load(Path(context.artifacts[ARTIFACT]))
+        model: Model
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # MLflow reads hints
-        try:
-            sentences, headings = inputs(model_input)
-        except FindingsError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
-        return answer(self.model, self.model.predict(sentences, headings))
+        def load_context(self, context: Any) -> None:
+            self.model = models.load(Path(context.artifacts[ARTIFACT]))
+
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # MLflow would take hints for the schema
+            try:
+                sentences, headings = inputs(model_input)
+            except FindingsError as error:
+                raise MlflowException.invalid_parameter_value(str(error)) from None
+            return answer(self.model, self.model.predict(sentences, headings))
 
 
 def inputs(data: Any) -> tuple[list[str], list[str]]:

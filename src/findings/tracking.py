@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import resource
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +51,27 @@ def store_uri(configured: str | None = None) -> str:
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
-def connect(settings: Mapping[str, Any]) -> MlflowClient:
+def quiet() -> None:
+    """Turn MLflow's chatter down: what a user must know, our own messages say."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="(?s).*Inferred schema contains integer", category=UserWarning)
+
+
+def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient:
     """Point MLflow at the store and make store and experiment if they are not there.
 
     Safe for many processes at once on a fresh store: the first initialises it under a lock, in
     write-ahead mode, so that readers and writers do not shut each other out.
+
+    Raises:
+        FindingsError: the store does not answer, or, unless `create`, is not there.
     """
+    quiet()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = store_uri(settings["uri"])
+    if not create and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise FindingsError(f"{uri}: no store there. Run `findings train` first, or set MLFLOW_TRACKING_URI to yours.")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     with lock(uri):
