@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +41,7 @@ class Violation:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return " ".join(f"{self.place}: {self.message}".splitlines())
 
 
 class InvalidCorpusError(FindingsError):
@@ -134,14 +135,19 @@ def read_corpus(folder: Path) -> Corpus:
 def _rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or [])]
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            missing = [column for column in columns if column not in names]
             if missing:
                 raise FindingsError(f"{path}:1: no column '{missing[0]}'. The first line names: {', '.join(columns)}.")
-            for number, row in enumerate(reader, 2):
-                if None in row or None in row.values():
-                    raise FindingsError(f"{path}:{number}: a torn row. Give it {len(reader.fieldnames or [])} columns.")
-                yield f"{path}:{number}", row
+            for number, values in enumerate(reader, 2):
+                if not values:
+                    continue  # a blank line, which counts as a row for whoever looks for one
+                if len(values) != len(names):
+                    raise FindingsError(f"{path}:{number}: a torn row. Give it {len(names)} columns.")
+                yield f"{path}:{number}", dict(zip(names, values, strict=True))
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror}. Check that it is a file that you may read.") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise FindingsError(f"{path}: not a UTF-8 CSV file ({error}). Save it as one.") from error
 
@@ -167,13 +173,14 @@ def _annotations(path: Path) -> Iterator[Annotation]:
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write one document's annotations; an existing file is replaced only when all is written."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ANNOTATION_COLUMNS)
-        for a in annotations:
-            writer.writerow((a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence))
-    temporary.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        temporary = Path(folder) / path.name
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(ANNOTATION_COLUMNS)
+            for a in annotations:
+                writer.writerow((a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence))
+        temporary.replace(path)
 
 
 def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
@@ -205,7 +212,9 @@ def _check_documents(corpus: Corpus) -> Iterator[Violation]:
             remedy = f"Move all its documents to one split ({place} says {split})."
             yield Violation(entry.place, f"authority '{entry.authority}' is in two splits. {remedy}")
         if entry.published and not _is_date(entry.published):
-            yield Violation(entry.place, f"published '{entry.published}' is no date. Write YYYY-MM-DD or leave it empty.")
+            yield Violation(
+                entry.place, f"published '{entry.published}' is no date. Write YYYY-MM-DD or leave it empty."
+            )
         if not entry.path.resolve().is_relative_to((corpus.folder / "documents").resolve()):
             yield Violation(entry.place, f"file '{entry.path.name}' lies outside documents/. Move it there.")
         elif not entry.path.is_file():
@@ -214,10 +223,9 @@ def _check_documents(corpus: Corpus) -> Iterator[Violation]:
 
 def _is_date(text: str) -> bool:
     try:
-        datetime.date.fromisoformat(text)
+        return datetime.date.fromisoformat(text).isoformat() == text  # "2024-W10-2" is ISO too, and refused
     except ValueError:
         return False
-    return len(text) == 10
 
 
 def _check_labels(corpus: Corpus, taxonomy: Taxonomy) -> Iterator[Violation]:
@@ -253,12 +261,15 @@ def _check_spans(corpus: Corpus) -> Iterator[Violation]:
             entries = {**entries, a.document_id: _without_file(entry)}
             continue
         if not 0 <= a.start < a.end <= len(text) or fingerprint(text[a.start : a.end]) != fingerprint(a.sentence):
-            remedy = f"Characters {a.start} to {a.end} of {entry.path.name} read otherwise; correct the span or the text."
+            remedy = (
+                f"Characters {a.start} to {a.end} of {entry.path.name} read otherwise; correct the span or the text."
+            )
             yield Violation(a.place, f"the span does not match its sentence. {remedy}")
         end, place = ends.get(a.document_id, (0, ""))
-        if a.start < end:
+        if place and a.start < end:
             yield Violation(a.place, f"the span overlaps that of {place}. Label each sentence once.")
-        ends[a.document_id] = (a.end, a.place)
+        if not place or a.end > end:
+            ends[a.document_id] = (a.end, a.place)
 
 
 def _without_file(entry: DocumentEntry) -> DocumentEntry:

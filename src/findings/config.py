@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,8 +16,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -109,48 +109,82 @@ def load(overrides: Sequence[str] = ()) -> DictConfig:
             OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise FindingsError(_one_line(error, overrides)) from error
-    if strange := sorted(set(map(str, composed)) - {f.name for f in fields(TrainConfig)}):
-        raise FindingsError(f"findings train: there is no setting '{strange[0]}'. {LISTING}")
+    for key in _strange(composed):
+        raise FindingsError(_no_such(key))
+    for name in (f.name for f in fields(TrainConfig) if f.name not in composed):
+        raise FindingsError(f"findings train: the setting '{name}' has no value. Give {name}=...")
     return composed
+
+
+def _strange(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Keys that no schema has: Hydra lets a `+` before a key force them in."""
+    schema = OmegaConf.get_type(node)
+    known = {f.name for f in fields(schema)} if is_dataclass(schema) else set()
+    for key in map(str, node):
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(node[key], DictConfig):
+            yield from _strange(node[key], f"{prefix}{key}.")
 
 
 def validate(overrides: Sequence[str]) -> None:
     """Check the overrides of a command, sweeps included, before Hydra runs it; as `load` raises."""
     store()
+    GlobalHydra.instance().clear()
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        with initialize_config_module(MODULE, version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()  # glob(...) asks it for the options of a group
+            parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+            app = [o for o in parsed if not re.match(r"hydra(?:$|[./@])", o.key_or_group)]
+            choices = [_choices(o) for o in app]
     except HydraException as error:
         raise FindingsError(_one_line(error, overrides)) from error
-    app = [o for o in parsed if not o.key_or_group.startswith("hydra")]
-    first = [_choices(o)[0] for o in app]
+    first = [choice[0] for choice in choices]
     load(first)
-    for position, override in enumerate(app):
-        for choice in _choices(override)[1:]:
+    for position, others in enumerate(choices):
+        for choice in others[1:]:
             load([*first[:position], choice, *first[position + 1 :]])
 
 
 def _choices(override: Override) -> list[str]:
+    """The override's values one by one, the first hundred of them; of an interval its two ends."""
+    given = override.input_line or ""
+    if not override.key_or_group:
+        raise FindingsError(f"findings train: {given}: no name before the '='. Write KEY=VALUE. {LISTING}")
     if not override.is_sweep_override():
-        return [override.input_line or ""]
-    values = islice(override.sweep_string_iterator(), 100)
-    return [f"{override.get_key_element()}={value}" for value in values]
+        return [given]
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    values = [f"{key}={value}" for value in islice(override.sweep_string_iterator(), 100)]
+    if not values:
+        raise FindingsError(f"findings train: {given}: nothing to choose from. Give at least one value.")
+    return values
+
+
+def _no_such(key: str) -> str:
+    near = difflib.get_close_matches(key, _settings(), n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"findings train: there is no setting '{key}'.{hint} {LISTING}"
 
 
 def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+    if isinstance(error, OverrideParseException):
+        given = " ".join(error.override.split())
+        return f"findings train: '{given}' cannot be read. Write KEY=VALUE, quoted for the shell. {LISTING}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = str(getattr(cause, "full_key", "") or getattr(cause, "key", "") or "")
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     if "not in struct" in str(cause) or "Key '" in reason or "Could not override" in reason:
         key = key or next((o.partition("=")[0] for o in overrides if o.partition("=")[0] in str(error)), "")
-        near = difflib.get_close_matches(key, _settings(), n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"findings train: there is no setting '{key}'.{hint} {LISTING}"
+        return _no_such(key)
     if "Missing mandatory value" in reason:
         return f"findings train: the setting '{key}' has no value. Give {key}=..."
     if missing := re.search(r"Could not find '([^']*)'", str(error)):
         known = re.search(r"Available options in '[^']*':(.*?)(?:Config search path|$)", str(error), re.S)
-        choice = f" Choose from: {', '.join(n for n in known.group(1).split() if not n.endswith('_schema'))}." if known else ""
+        names = [n for n in known.group(1).split() if not n.endswith("_schema")] if known else []
+        choice = f" Choose from: {', '.join(names)}." if names else ""
         return f"findings train: there is no '{missing.group(1)}'.{choice} `findings train --help` lists the groups."
     given = next((o for o in overrides if key and o.lstrip("+~").partition("=")[0] == key), key)
     return f"findings train: {given + ': ' if given else ''}{reason.rstrip('.')}. {LISTING}"
@@ -162,7 +196,7 @@ def _settings() -> list[str]:
     def walk(node: Any, prefix: str) -> None:
         for key, value in node.items():
             names.append(f"{prefix}{key}")
-            if isinstance(value, dict) and key != "taxonomy":
+            if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
 
     with initialize_config_module(MODULE, version_base="1.3"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from findings import annotations
+from findings import annotations as corpora
 from findings.annotations import SPLITS, Annotation, Corpus, DocumentEntry, InvalidCorpusError, Violation
 from findings.errors import FindingsError
 from findings.sentences import Sentence, sentences
@@ -57,12 +59,15 @@ class Built:
         """The same as a Hugging Face dataset: finding a ClassLabel, themes a list of ClassLabel."""
         import datasets
 
+        def records(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
+            return [
+                {**row, "published": date.fromisoformat(row["published"]) if row["published"] else None}
+                for row in frame.to_dict("records")
+            ]
+
         kinds = features(self.taxonomy)
         return datasets.DatasetDict(
-            {
-                split: datasets.Dataset.from_list(frame.to_dict("records"), features=kinds)
-                for split, frame in self.rows.items()
-            }
+            {split: datasets.Dataset.from_list(records(frame), features=kinds) for split, frame in self.rows.items()}
         )
 
 
@@ -71,6 +76,7 @@ def features(taxonomy: Taxonomy) -> datasets.Features:
     import datasets
 
     kinds: dict[str, Any] = {column: datasets.Value("string") for column in COLUMNS}
+    kinds["published"] = datasets.Value("date32")  # as text, the JSON reader would make it "2024-03-12 00:00:00"
     kinds["page"] = datasets.Value("int32")
     kinds["list_item"] = datasets.Value("bool")
     kinds["finding"] = datasets.ClassLabel(names=taxonomy.finding_ids)
@@ -90,8 +96,8 @@ def build(folder: Path, *, name: str, source: str, taxonomy: Taxonomy) -> Built:
         InvalidCorpusError: violations of the schema, an authority or a near-duplicate in two
             splits, or an empty split; each names file and row.
     """
-    corpus = annotations.read_corpus(folder)
-    if violations := annotations.check(corpus, taxonomy):
+    corpus = corpora.read_corpus(folder)
+    if violations := corpora.check(corpus, taxonomy):
         raise InvalidCorpusError(violations)
     rows = _rows(corpus, source)
     if violations := [*near_duplicates_across(rows), *_empty_splits(rows, corpus)]:
@@ -104,8 +110,8 @@ def build(folder: Path, *, name: str, source: str, taxonomy: Taxonomy) -> Built:
 
 def check(folder: Path, *, taxonomy: Taxonomy) -> tuple[list[Violation], Corpus]:
     """All violations of a corpus folder, near-duplicates across splits included."""
-    corpus = annotations.read_corpus(folder)
-    violations = annotations.check(corpus, taxonomy)
+    corpus = corpora.read_corpus(folder)
+    violations = corpora.check(corpus, taxonomy)
     if not violations:
         rows = _rows(corpus, "")
         violations = [*near_duplicates_across(rows), *_empty_splits(rows, corpus)]
@@ -123,22 +129,19 @@ def digest(by_split: dict[str, pd.DataFrame]) -> str:
 
 
 def write(built: Built, folder: Path) -> list[Path]:
-    """Write train.jsonl, validation.jsonl and test.jsonl, each replaced only when it is whole."""
+    """Write train.jsonl, validation.jsonl and test.jsonl; they are replaced only when all three are whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for split, frame in built.rows.items():
-        path = folder / f"{split}.jsonl"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_json_lines(frame))
-        temporary.replace(path)
-        paths.append(path)
-    return paths
+    names = [f"{split}.jsonl" for split in built.rows]
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+        for name, frame in zip(names, built.rows.values(), strict=True):
+            with (Path(temporary) / name).open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(_json_lines(frame))
+        return [(Path(temporary) / name).replace(folder / name) for name in names]
 
 
 def _json_lines(frame: pd.DataFrame) -> Iterator[str]:
     for row in frame[list(COLUMNS)].to_dict("records"):
-        yield json.dumps(row, ensure_ascii=False) + "\n"
+        yield json.dumps({**row, "published": row["published"] or None}, ensure_ascii=False) + "\n"
 
 
 def _rows(corpus: Corpus, source: str) -> pd.DataFrame:
@@ -193,7 +196,7 @@ def near_duplicates_across(rows: pd.DataFrame) -> list[Violation]:
     Cosine of TF-IDF over words and word pairs of at least `NEAR`; sentences of fewer than
     `NEAR_MIN_WORDS` words are let be.
     """
-    long = rows[rows["sentence"].str.split().str.len() >= NEAR_MIN_WORDS].reset_index(drop=True)
+    long = rows[rows["sentence"].map(lambda text: len(text.split())) >= NEAR_MIN_WORDS].reset_index(drop=True)
     found = []
     for left, right, cosine in near_duplicates(long["sentence"].tolist()):
         a, b = long.iloc[left], long.iloc[right]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,9 @@ BlockKind = Literal["heading", "title", "paragraph", "list_item", "table_row", "
 MAX_BYTES = 100 * 2**20
 """Files beyond this are refused, as are Word files that unpack to more."""
 
-BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[-–—](?=\s)|o(?=\s{1,3}[A-Z]))\s*")
+BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[-–—+](?=\s)|o(?=\s{1,3}[A-Z]))\s*")
+EMPHASIS = re.compile(r"\*\*|\*\S[^*]*(?<=\S)\*(?!\w)")
+ORDERED = re.compile(r"(\d{1,3})[.)]\s+")
 NUMBER = re.compile(r"^\(?(\d{1,3})[.)]\s*(?=[A-Z‘’“\"'(])")
 LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
 GRADE = re.compile(
@@ -262,7 +265,7 @@ class _Layout:
     def _unwrap(self, text: str, following: str) -> str:
         """End a line that a hyphen wraps with a soft hyphen as the sign to join: the hyphen is kept
         unless the word stands in the document without it (reports seldom break words)."""
-        text = re.sub(r"(\w*)[\u0002\ufffe](\w*)", self._hyphen, text)
+        text = re.sub(rf"(\w*)[\u0002{pdf.HYPHEN}](\w*)", self._hyphen, text)
         text = re.sub(r"[\u0000-\u001f\uffff]", "", text)
         head, tail = re.search(r"(\w+(?:-\w+)*)[-‐‑]$", text), re.match(r"\w+", following)
         if not head or not tail or not following[0].islower():
@@ -321,11 +324,21 @@ def _read_docx(path: Path) -> Document:
     if "word/document.xml" not in names:
         raise FindingsError(f"{path}: a zip file, but no Word document. Save it as .docx from Word.")
     try:
-        source = docx.Document(str(path))
-    except (PackageNotFoundError, KeyError, ValueError, etree.LxmlError, zipfile.BadZipFile) as error:
+        elements = list(docx.Document(str(path)).iter_inner_content())
+    except (
+        PackageNotFoundError,
+        KeyError,
+        ValueError,
+        AttributeError,  # another root element than Word's
+        RuntimeError,  # a zip with a password, or packed by a method that is not known
+        EOFError,
+        zlib.error,
+        etree.LxmlError,
+        zipfile.BadZipFile,
+    ) as error:
         raise FindingsError(f"{path}: a damaged Word document. Save it again from Word.") from error
     builder = _Builder()
-    for element in source.iter_inner_content():
+    for element in elements:
         if isinstance(element, Table):
             for row in element.rows:
                 cells = [" ".join(cell.text.split()) for cell in row.cells]
@@ -370,7 +383,9 @@ HTML_BLOCKS = [*HEADINGS, "p", "li", "tr", "dt", "dd", "blockquote", "figcaption
 def _read_html(path: Path) -> Document:
     from bs4 import BeautifulSoup, Comment, NavigableString, Tag
 
-    soup = BeautifulSoup(path.read_bytes(), "lxml")
+    data = path.read_bytes()
+    _refuse_other(path, data)
+    soup = BeautifulSoup(data, "lxml")
     for hidden in soup(HIDDEN):
         hidden.decompose()
     builder = _Builder()
@@ -388,7 +403,7 @@ def _read_html(path: Path) -> Document:
             _add_text(builder, text, listed=owner.name == "li" or owner.find_parent("li") is not None)
 
     def walk(owner: Tag) -> None:
-        if owner.name == "tr":
+        if owner.name == "tr" and owner.find("table") is None:
             flush([" ".join(owner.stripped_strings)], owner)
             return
         pending: list[str] = []
@@ -410,10 +425,15 @@ def _read_html(path: Path) -> Document:
 # Markdown and plain text -------------------------------------------------------------------------
 
 
+def _refuse_other(path: Path, data: bytes, *, text: bool = False) -> None:
+    """Raise for a PDF or Word document under another's ending and, with `text`, for NUL bytes."""
+    if data.startswith((b"%PDF-", b"PK\x03\x04")) or (text and b"\0" in data[:4096]):
+        raise FindingsError(f"{path}: not a text file. If it is a PDF or Word document, give it that ending.")
+
+
 def _file_text(path: Path) -> str:
     data = path.read_bytes()
-    if b"\0" in data[:4096]:
-        raise FindingsError(f"{path}: not a text file. If it is a PDF or Word document, give it that ending.")
+    _refuse_other(path, data, text=True)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -443,19 +463,22 @@ def _read_markdown(path: Path) -> Document:
             row = _trimmed(text, "table_row", start, end)
             blocks.append(replace(row, kind="judgement") if GRADE.match(text[row.start : row.end]) else row)
         elif token.type in ("fence", "code_block", "html_block"):
-            blocks.append(_trimmed(text, "paragraph", start, end))
+            if not token.content.lstrip().startswith("<!--"):
+                blocks.append(_trimmed(text, "paragraph", start, end))
         elif token.type == "paragraph_open":
-            bullet = next((c for c in reversed(context) if c.endswith("_list_open")), "") == "bullet_list_open"
-            blocks.extend(_soft_blocks(text, start, end, listed=bullet))
+            inside = next((c for c in reversed(context) if c.endswith("_list_open")), "")
+            blocks.extend(_soft_blocks(text, start, end, inside))
     blocks = [block for block in blocks if block.end > block.start]
     return Document(path.name, "markdown", text, tuple(_numbered_lists(text, blocks)))
 
 
-def _soft_blocks(text: str, start: int, end: int, *, listed: bool) -> Iterator[Block]:
+def _soft_blocks(text: str, start: int, end: int, inside: str) -> Iterator[Block]:
     """A Markdown paragraph → one block, or several where its lines end in a hard break."""
+    kind: BlockKind = "list_item" if inside == "bullet_list_open" else "paragraph"
+    ordered = inside == "ordered_list_open"
     offset = start
     for part in re.split(r"(?<=  \n)|(?<=\\\n)", text[start:end]):
-        yield _trimmed(text, "list_item" if listed else "paragraph", offset, offset + len(part))
+        yield _trimmed(text, kind, offset, offset + len(part), ordered=ordered)
         offset += len(part)
 
 
@@ -464,9 +487,11 @@ def _read_text(path: Path) -> Document:
     blocks: list[Block] = []
     offset, before = 0, ""
     lines = text.splitlines(keepends=True)
-    hard_wrapped = max(map(len, lines)) <= 100
+    hard_wrapped = max(map(len, lines), default=0) <= 100
     for line in lines:
         bare = line.strip()
+        if not re.search(r"[^\W_]", bare):
+            bare = ""  # blank, or a line drawn under a title or between parts
         if blocks and before and bare and _is_wrap(before, bare, hard_wrapped):
             blocks[-1] = Block(blocks[-1].kind, blocks[-1].start, offset + len(line.rstrip()), 0, blocks[-1].number)
         elif bare:
@@ -515,18 +540,18 @@ def _numbered_lists(text: str, blocks: list[Block]) -> list[Block]:
 
 def _line_starts(text: str) -> list[int]:
     starts = [0]
-    for line in text.splitlines(keepends=True):
+    for line in re.findall(r".*\n|.+", text):  # not splitlines: Markdown's lines end at nothing else
         starts.append(starts[-1] + len(line))
     return [*starts, starts[-1]]
 
 
-def _trimmed(text: str, kind: BlockKind, start: int, end: int, *, level: int = 0) -> Block:
+def _trimmed(text: str, kind: BlockKind, start: int, end: int, *, level: int = 0, ordered: bool = False) -> Block:
     """A block without the white space, quote marks, bullets, numbers or `#` around its text."""
     number = None
     piece = text[start:end]
     if kind == "heading":
         piece = re.sub(r"(?:\s+#+)?\s*$|\n[=-]+\s*$", "", piece)
-        lead = re.match(r"\s*#*\s*", piece)
+        lead = re.match(r"[\s>]*#*\s*", piece)
     elif kind == "table_row":
         piece = piece.rstrip().rstrip("|")
         lead = re.match(r"\s*\|?\s*", piece)
@@ -534,10 +559,10 @@ def _trimmed(text: str, kind: BlockKind, start: int, end: int, *, level: int = 0
         lead = re.match(r"[\s>]*", piece)
     cut = lead.end() if lead else 0
     if kind in ("paragraph", "list_item"):
-        if mark := NUMBER.match(piece[cut:]):
+        if mark := (ORDERED if ordered else NUMBER).match(piece[cut:]):
             number = int(mark.group(1))
             cut += mark.end()
-        elif (mark := BULLET.match(piece[cut:]) or LETTERED.match(piece[cut:])) and not piece[cut:].startswith("**"):
+        elif (mark := BULLET.match(piece[cut:]) or LETTERED.match(piece[cut:])) and not EMPHASIS.match(piece[cut:]):
             kind, cut = "list_item", cut + mark.end()
     return Block(kind, start + cut, start + max(cut, len(piece.rstrip())), level, number)
 

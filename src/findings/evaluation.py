@@ -362,7 +362,9 @@ def compare(base: pd.DataFrame, candidate: pd.DataFrame, taxonomy: Taxonomy, see
     candidate = candidate.sort_values("sentence_id").reset_index(drop=True)
     if base["sentence_id"].tolist() != candidate["sentence_id"].tolist():
         raise FindingsError("the two were not measured on the same sentences. Evaluate both on one dataset.")
-    if base["finding"].tolist() != candidate["finding"].tolist():
+    if base.empty:
+        raise FindingsError("nothing to compare on: the split is empty. Check the dataset with `findings data check`.")
+    if base["finding"].tolist() != candidate["finding"].tolist() or not _same_themes(base, candidate):
         raise FindingsError("the two were measured against different labels. Evaluate both on one dataset.")
     metrics = _differences(base, candidate, taxonomy, METRICS, seed)
     slices = []
@@ -383,6 +385,11 @@ def compare(base: pd.DataFrame, candidate: pd.DataFrame, taxonomy: Taxonomy, see
         only_candidate,
         float(binomtest(only_base, disagree).pvalue) if disagree else 1.0,
     )
+
+
+def _same_themes(base: pd.DataFrame, candidate: pd.DataFrame) -> bool:
+    """Whether the annotated themes are the same; lists or, read from Parquet, arrays."""
+    return all(list(a) == list(b) for a, b in zip(base["themes"], candidate["themes"], strict=True))
 
 
 def _differences(

@@ -20,8 +20,7 @@ from findings.errors import FindingsError
 from findings.taxonomy import Taxonomy
 
 _GRADE = re.compile(
-    r"[\s:–—-]*\b(?:(?:is|are)\b:?\s*)?(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)[\s.]*$",
-    re.I,
+    r"\b(?:(?:is|are)\b:? ?)?(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)$", re.I
 )
 
 
@@ -91,7 +90,9 @@ class Model:
 
 def bare_heading(heading: str | None) -> str:
     """A heading without the grade at its end: what a section was graded must not label its sentences."""
-    return _GRADE.sub("", heading or "").strip()
+    words = " ".join((heading or "").split())
+    kept, graded = _GRADE.subn("", words.rstrip(" .)"))
+    return kept.rstrip(" :–—-(") if graded else words
 
 
 def examples(frame: pd.DataFrame, labels: Taxonomy) -> Examples:
@@ -110,6 +111,8 @@ def examples(frame: pd.DataFrame, labels: Taxonomy) -> Examples:
 def train(settings: Mapping[str, Any], train_rows: Examples, validation: Examples, labels: Taxonomy, seed: int) -> Model:
     """Build the family that `settings["family"]` names, fit it, and calibrate it on validation."""
     family = str(settings["family"])
+    if family not in BUILDERS:
+        raise FindingsError(f"there is no family of models '{family}'. Choose from: {', '.join(BUILDERS)}.")
     classifier = BUILDERS[family](settings, labels, seed)
     classifier.fit(train_rows, validation)
     scores = classifier.scores(validation.sentences, validation.headings)
@@ -137,7 +140,9 @@ def load(folder: Path) -> Model:
         family = str(card["family"])
         labels = taxonomy.from_dict(card["taxonomy"], str(path))
         fitted = calibration.from_dict(card["calibration"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if len(fitted.thresholds) != len(labels.themes):
+            raise ValueError("as many thresholds as themes are needed")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FindingsError(f"{path}: not a model of ours, or damaged. Train it again.") from error
     if family not in LOADERS:
         raise FindingsError(f"{path}: unknown family '{family}'. This version reads {', '.join(LOADERS)}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,9 +30,17 @@ LETTERED = re.compile(
 )
 """A letter that counts something: no name's initial, so a full stop after it may end the sentence."""
 
-BOUNDARY = re.compile(r"[.!?…]+[\"'”’)\]]*(?:(?<=[a-z]{2}.)\d{1,2}(?=\s))?(\s+)(?=[\"'“‘(\[•]*[A-Z0-9£À-Þ]|\((?:outcome|enabler) )")
-MARKUP = re.compile(r"\*\*|__|(?<!\w)[*_](?=\w)|(?<=[\w.])[*_](?!\w)|`|\\(?=[\W_])|\s*\|\s*")
-LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+TITLED = re.compile(r"\b(?:mr|mrs|ms|miss|dr|prof|rev|sir|cllr|clr|councillor)\.?\s+[ai]$", re.I)
+"""A name's initial that looks like the word `a` or `I`."""
+
+BOUNDARY = re.compile(
+    r"[.!?…]+[\"'”’)\]*_]*"
+    r"(?:(?<=[a-z]{2}.)\d{1,2}(?=\s)|(?<=\])\([^()\s]*\)[*_]*)?"  # a footnote's mark, a link's target
+    r"(\s+(?:(?<=\n)[> \t]+)?)(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler) )"
+)
+MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?…)”’\"'])[*_](?!\w)|`|\\(?=[\W_]|$)|\|")
+QUOTED = re.compile(r"\n[ \t]*>[> \t]*")
+LINK = re.compile(r"!?\[([^\[\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True)
@@ -69,18 +78,23 @@ def sentences(document: Document) -> list[Sentence]:
         spans = [(block.start, block.end)] if whole else list(split(document.text, block.start, block.end))
         for start, end in spans:
             text = plain(document.text[start:end], document.format)
-            if re.search(r"\w", text):
+            if re.search(r"[^\W_]", text):
                 listed = block.kind == "list_item"
                 found.append(Sentence(text, heading, document.page(start), block.number, listed, start, end))
-        if block.kind == "title":
-            heading = found[-1].text
+                if block.kind == "title":
+                    heading = text
     return found
 
 
 def split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """The spans of the sentences in `text[start:end]`, white space around them left out."""
     begin = start
+    links = deque(link.span() for link in LINK.finditer(text, start, end))
     for match in BOUNDARY.finditer(text, start, end):
+        while links and links[0][1] <= match.start(1):
+            links.popleft()
+        if links and links[0][0] < match.start():
+            continue  # within a link
         if _is_abbreviation(text, begin, match):
             continue
         yield begin, match.start(1)
@@ -93,7 +107,7 @@ def split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
     if match.group().startswith("...."):
         return True  # a line to sign on
-    if text[match.start()] != "." or match.group().strip() != ".":
+    if text[match.start() : match.start(1)].rstrip("*_") != ".":
         return False
     word = re.search(r"[\w.’'-]*$", text[begin : match.start()])
     last = word.group().lower().lstrip("'’") if word else ""
@@ -101,13 +115,15 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
     if re.fullmatch(r"(?:[a-z]\.)*[a-z]", last):
         if LETTERED.search(text[begin : match.start()]):
             return False
+        if TITLED.search(text[begin : match.start()]):
+            return True
         if last in ("i", "a") and begin + 1 != match.start() and not re.match(r"[A-Z]\.", following):
             return False  # "... than I.", "plan A."
         # initials ("J. Smith") and "p.m.": a clock time may end a sentence, a name's initial does not
         return not (last in ("p.m", "a.m") and re.match(r"[A-Z]", following))
     if last in ("no", "nos", "p", "pp", "para", "paras", "ref", "v", "mar", "jun", "sep", "vol", "fig", "ext"):
         return bool(re.match(r"\d", following))
-    if re.fullmatch(r"\d{1,3}", last) and begin + len(last) == match.start():
+    if re.fullmatch(r"\d{1,3}", last) and text[begin : match.start()].strip("*_") == last:
         return True  # a number that opens the sentence is a paragraph's
     return last in ABBREVIATIONS and last not in ENDS_ANYWAY
 
@@ -115,11 +131,14 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
 def plain(text: str, form: str = "text") -> str:
     """One line of text as a reader sees it; Markdown's inline marks are taken out."""
     if form == "markdown":
-        text = MARKUP.sub(lambda m: " " if "|" in m.group() else "", LINK.sub(r"\1", text))
+        text = QUOTED.sub("\n", LINK.sub(r"\1", text))
+        text = MARKUP.sub(lambda m: " " if m.group() == "|" else "", text)
     return " ".join(text.replace("\u00ad", "").split())
 
 
 def fingerprint(text: str) -> str:
     """SHA-256 (hexadecimal) of the lower-cased letters and digits of a sentence: the same through
-    changes of white space, quotes and hyphens. It stands for text that may not be passed on."""
-    return hashlib.sha256("".join(re.findall(r"[^\W_]", text.lower())).encode()).hexdigest()
+    changes of white space, quotes and hyphens, and with or without the targets of Markdown's links.
+    It stands for text that may not be passed on."""
+    letters = re.findall(r"[^\W_]", LINK.sub(r"\1", text).lower())
+    return hashlib.sha256("".join(letters).encode()).hexdigest()

@@ -99,8 +99,10 @@ def load(name_or_path: str | Path = DEFAULT) -> Taxonomy:
         raise FindingsError(f"{path}: no such taxonomy. Name one that ships ({DEFAULT}) or the path of a .yaml file.")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise FindingsError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise FindingsError(f"{place}: not valid YAML ({str(error).splitlines()[0]}). Correct it there.") from error
     if not isinstance(data, dict):
         raise FindingsError(f"{path}: expected keys name, findings and themes.")
     return from_dict(data, str(path))

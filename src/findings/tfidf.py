@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from findings.calibration import Scores
 from findings.errors import FindingsError
@@ -111,7 +110,9 @@ class TfidfClassifier:
         again = np.flatnonzero(np.random.default_rng(self.seed).random(count) < self.heading_dropout)
         rows = np.concatenate([np.arange(count), again])
         headings = [train.headings[i] for i in range(count)] + [""] * len(again)
-        x = self.features.fit_transform(_frame([train.sentences[i] for i in rows], headings)).tocsr()
+        if not any(_HEADING_WORD.search(heading) for heading in train.headings):
+            self.features.set_params(heading="drop")
+        x = csr_matrix(self.features.fit_transform(_frame([train.sentences[i] for i in rows], headings)))
         for index, head in enumerate(self.findings):
             _fit(head, x, train.findings[rows] == index, f"finding {index + 1}")
         for index, head in enumerate(self.themes):
@@ -137,9 +138,16 @@ class TfidfClassifier:
             if strange := sorted(_types(path) - TRUSTED):
                 raise FindingsError(f"{path}: holds the type {strange[0]}, which is not trusted. It is not loaded.")
             parts = skops.io.load(path, trusted=[])
-            return cls(features=parts["features"], findings=parts["findings"], themes=parts["themes"])
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, UntrustedTypesFoundException) as error:
+            features, findings, themes = parts["features"], list(parts["findings"]), list(parts["themes"])
+            if not isinstance(features, ColumnTransformer):
+                raise TypeError("the features are something else")
+            if not all(isinstance(head, LogisticRegression) for head in (*findings, *themes)):
+                raise TypeError("a head is something else")
+        except FindingsError:
+            raise
+        except Exception as error:  # a damaged file fails anywhere: ZIP, deflate, JSON, arrays
             raise FindingsError(f"{path}: damaged or missing. Train the model again.") from error
+        return cls(features=features, findings=findings, themes=themes)
 
 
 def _types(path: Path) -> set[str]:
@@ -203,6 +211,7 @@ def _negated(text: str) -> str:
     return " ".join(out)
 
 
+_HEADING_WORD = re.compile(r"\b\w\w")
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
 _TOKENS = re.compile(r"[\w']+|[.,;:!?]")
 _NEGATION = re.compile(r"not|no|never|nor|neither|without|lacks?|few|too|cannot|insufficient\w*|inconsisten\w*|\w+n't")

@@ -1,0 +1,52 @@
+# Two commands are enough: `make train` and `make test`. Both make the environment when it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help train test lint format lock wheel clean
+
+help:
+	@echo "make train   environment, dataset, baseline, a tracked run, the champion"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff and mypy; make format: ruff format"
+	@echo "make lock    pin requirements.txt anew from pyproject.toml"
+	@echo "make wheel   dist/findings-*.whl"
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; run: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+train: $(READY)
+	$(BIN)/findings data check
+	$(BIN)/findings train promote=true
+	@echo
+	@echo "What next (after: . $(BIN)/activate)"
+	@echo "  findings read data/README.md --out readings        # label a document; open readings/README.html"
+	@echo "  findings serve                                     # the champion on http://127.0.0.1:5001/invocations"
+	@echo "  mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db   # runs, plots, models"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+lock: $(READY)
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--allow-unsafe --output-file requirements.txt pyproject.toml
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,231 @@
+import json
+import os
+import signal
+import subprocess
+import time
+
+import mlflow
+import pytest
+from conftest import COMMAND, SMALL, command
+
+HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra")
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path):
+    done = command("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for verb in ("train", "data", "compare", "promote", "read", "serve"):
+        assert verb in done.stdout
+    code = f"import sys; import findings.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
+    seen = subprocess.run([str(COMMAND.with_name("python")), "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", [["compare"], ["promote"], ["read"], ["serve"], ["data", "check"]])
+def test_every_verb_has_help_with_an_example(verb, tmp_path):
+    done = command(*verb, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "example: findings" in done.stdout
+
+
+def test_train_help_shows_groups_and_settings(tmp_path):
+    done = command("train", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tfidf" in done.stdout
+    assert "heading_dropout" in done.stdout
+
+
+def test_cfg_job_prints_the_settings(tmp_path):
+    done = command("train", "--cfg", "job", "seed=9", cwd=tmp_path)
+    assert "seed: 9" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("findings tr", "train"),
+        ("findings train mod", "model="),
+        ("findings train model=t", "model=tfidf"),
+        ("findings data build da", "data="),
+    ],
+)
+def test_completion(line, expected, tmp_path):
+    environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    done = subprocess.run(
+        [str(COMMAND), "-sc", "query=bash"], env=environment, capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert expected in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sed=1"], ["sed", "seed"]),
+        (["seed=abc"], ["seed=abc", "Integer"]),
+        (["model=nope"], ["nope", "tfidf"]),
+        (["-m", "seed=1,x"], ["seed=x"]),
+        (["data=local"], ["data.folder"]),
+        (["data=local", "data.folder=/nowhere"], ["/nowhere/documents.csv"]),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(overrides, words, tmp_path):
+    done = command("train", *overrides, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "mlruns").exists() or not list((tmp_path / "mlruns").glob("mlflow.db"))
+
+
+def test_read_without_a_store_says_what_to_do_and_makes_none(tmp_path):
+    (tmp_path / "a.txt").write_text("Plans are clear.")
+    done = command("read", "a.txt", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "findings train" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt"]
+
+
+def test_read_without_a_champion_says_what_to_do(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'empty.db'}"
+    from findings import tracking
+
+    tracking.connect({"uri": uri, "experiment": "findings"})
+    (tmp_path / "a.txt").write_text("Plans are clear.")
+    done = command("read", "a.txt", cwd=tmp_path, uri=uri)
+    assert done.returncode == 1
+    assert "no champion" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_read_reads_the_others_and_names_the_bad_one(store, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good.txt").write_text("Supervision is regular. Plans drift for too many children.")
+    (folder / "also.md").write_text("# Title\n\nStaff are well supported.\n")
+    (folder / "page.pdf").write_text("<!DOCTYPE html><html><body>not found</body></html>")
+    done = command("read", folder, "--out", tmp_path / "out", cwd=tmp_path, uri=store.uri)
+    assert done.returncode == 1
+    assert "page.pdf" in done.stderr
+    assert "HTML page, not a PDF" in done.stderr
+    assert "Traceback" not in done.stderr
+    made = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert made == ["also.csv", "also.html", "also.jsonl", "good.csv", "good.html", "good.jsonl"]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "good.jsonl").read_text().splitlines()]
+    assert [row["sentence"] for row in rows] == ["Supervision is regular.", "Plans drift for too many children."]
+    assert "2 of 3 documents" in done.stdout
+
+
+def test_data_check_lists_violations_with_file_and_row(corpus, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(corpus, broken)
+    table = sorted((broken / "annotations").glob("*.csv"))[0]
+    lines = table.read_text().splitlines()
+    lines[1] = lines[1].replace("strength", "stronk").replace("concern", "stronk").replace("recommendation", "stronk")
+    lines[1] = lines[1].replace(",none,", ",stronk,")
+    table.write_text("\n".join(lines) + "\n")
+    done = command("data", "check", broken, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"{table.name}:2" in done.stdout
+    assert "stronk" in done.stdout
+    assert command("data", "check", corpus, cwd=tmp_path).returncode == 0
+
+
+def test_sweep_runs_are_nested_under_one_parent(store, tmp_path):
+    settings = ["data=local", f"data.folder={store.corpus}", *SMALL]
+    done = command("train", "-m", "model.C=1,10", "seed=1,2", *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    client = _client(tmp_path)
+    runs = client.search_runs([client.get_experiment_by_name("findings").experiment_id])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(parents) == 1
+    assert sorted((r.data.params["model.C"], r.data.params["seed"]) for r in children) == [
+        ("1.0", "1"),
+        ("1.0", "2"),
+        ("10.0", "1"),
+        ("10.0", "2"),
+    ]
+    assert {r.info.status for r in runs} == {"FINISHED"}
+
+
+def test_ctrl_c_marks_the_run_killed_and_registers_nothing(tmp_path):
+    # The authored corpus, because a small one would be trained before the signal comes.
+    running = subprocess.Popen(
+        [str(COMMAND), "train"],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    client = _client(tmp_path)
+    for _ in range(600):
+        time.sleep(0.2)
+        assert running.poll() is None, running.communicate()
+        if (tmp_path / "mlruns" / "mlflow.db").exists() and _runs(client):
+            break
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert "Traceback" not in errors
+    assert [r.info.status for r in _runs(client)] == ["KILLED"]
+    assert not client.search_registered_models()
+
+
+def _client(folder):
+    uri = f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}"
+    return mlflow.MlflowClient(uri, registry_uri=uri)
+
+
+def _runs(client):
+    try:
+        experiment = client.get_experiment_by_name("findings")
+        return client.search_runs([experiment.experiment_id]) if experiment else []
+    except mlflow.exceptions.MlflowException:
+        return []
+
+
+def test_eight_at_once_on_a_fresh_store_all_finish(store, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    settings = ["data=local", f"data.folder={store.corpus}", *SMALL]
+    running = [
+        subprocess.Popen(
+            [str(COMMAND), "train", f"seed={seed}", *settings],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in range(8)
+    ]
+    errors = [process.communicate(timeout=500)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 8, errors
+    client = _client(tmp_path)
+    assert [r.info.status for r in _runs(client)] == ["FINISHED"] * 8
+    assert len(client.search_model_versions("name='findings'")) == 8
+    assert client.get_model_version_by_alias("findings", "champion")
+
+
+def test_compare_and_promote(store, tmp_path):
+    settings = ["data=local", f"data.folder={store.corpus}", *SMALL]
+    assert command("train", "seed=3", *settings, cwd=tmp_path).returncode == 0
+    assert command("train", "seed=4", "model.C=0.0001", *settings, cwd=tmp_path).returncode == 0
+    compared = command("compare", "champion", "latest", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert "finding_macro_f1" in compared.stdout
+    assert "McNemar" in compared.stdout
+    refused = command("promote", "latest", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "not promoted" in refused.stdout
+    forced = command("promote", "2", "--force", cwd=tmp_path)
+    assert forced.returncode == 0
+    assert "forced" in forced.stdout
+    unknown = command("promote", "77", cwd=tmp_path)
+    assert unknown.returncode == 1
+    assert "'77'" in unknown.stderr

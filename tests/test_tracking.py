@@ -1,0 +1,70 @@
+import sqlite3
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from findings import tracking
+from findings.errors import FindingsError
+
+SETTINGS = {"experiment": "findings"}
+
+
+def test_home_is_the_nearest_mlruns_above(tmp_path, monkeypatch):
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert tracking.home() == tmp_path / "mlruns"
+
+
+def test_the_uri_is_absolute_and_the_variable_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.store_uri() == f"sqlite:///{tracking.home() / 'mlflow.db'}"
+    assert Path(tracking.store_uri().removeprefix("sqlite:///")).is_absolute()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/x.db")
+    assert tracking.store_uri() == "sqlite:////elsewhere/x.db"
+    assert tracking.store_uri("sqlite:////mine.db") == "sqlite:////mine.db"
+
+
+def test_a_fresh_store_is_in_write_ahead_mode_with_artifacts_beside_it(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+    client = tracking.connect({**SETTINGS, "uri": uri})
+    with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    location = client.get_experiment_by_name("findings").artifact_location
+    assert location == (tmp_path / "mlruns" / "artifacts" / "findings").as_uri()
+
+
+def test_connecting_to_read_makes_no_store(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'none.db'}"
+    with pytest.raises(FindingsError, match=r"none\.db: no store there\. Run `findings train`"):
+        tracking.connect({**SETTINGS, "uri": uri}, create=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_a_run_ends_as_what_happened_to_it(tmp_path, error, status):
+    client = tracking.connect({**SETTINGS, "uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
+    seen = []
+
+    def work():
+        with tracking.run("a run") as active:
+            seen.append(active.info.run_id)
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(error):
+            work()
+    else:
+        work()
+    assert client.get_run(seen[0]).info.status == status
+    assert mlflow.active_run() is None
+
+
+def test_predictions_of_an_unknown_run_are_refused(connected):
+    with pytest.raises(FindingsError, match="run 0123456789: no predictions on test"):
+        tracking.read_predictions("0123456789", "test")
