@@ -65,6 +65,7 @@ def test_completion(line, expected, tmp_path):
         (["seed=abc"], ["seed=abc", "Integer"]),
         (["model=nope"], ["nope", "tfidf"]),
         (["-m", "seed=1,x"], ["seed=x"]),
+        (["seed=1,2"], ["seed=1,2", "-m"]),
         (["data=local"], ["data.folder"]),
         (["data=local", "data.folder=/nowhere"], ["/nowhere/documents.csv"]),
     ],

@@ -29,7 +29,9 @@ def test_a_run_holds_what_the_design_asks(run, connected):
     assert metrics["cost/training_seconds"] > 0
     assert metrics["cost/peak_memory_gib"] > 0
     assert metrics["cost/model_megabytes"] > 0
-    contexts = {tag.value for entry in run.inputs.dataset_inputs for tag in entry.tags if tag.key == "mlflow.data.context"}
+    contexts = {
+        tag.value for entry in run.inputs.dataset_inputs for tag in entry.tags if tag.key == "mlflow.data.context"
+    }
     assert contexts == {"training", "validation", "test"}
 
 

@@ -122,7 +122,9 @@ def _hydra(program: str, app: str, arguments: list[str]) -> int:
 
     config.store()
     if not HYDRA_FLAGS & set(arguments):
-        config.validate([a for a in arguments if not a.startswith("-")])
+        overrides = [a for a in arguments if not a.startswith("-")]
+        many = bool({"-m", "--multirun"} & set(arguments)) or any(a.startswith(("sweep=", "hydra.")) for a in overrides)
+        config.validate(overrides, many=many)
     from findings import training
 
     # A termination is treated like Ctrl-C, so that the run is marked.
@@ -156,7 +158,13 @@ def _complete(arguments: list[str]) -> int:
             break
     else:
         if "query" in " ".join(arguments):
-            print(" ".join(v for v in ("train", "data", "compare", "promote", "read", "serve") if v.startswith("".join(words[1:2]))))
+            print(
+                " ".join(
+                    v
+                    for v in ("train", "data", "compare", "promote", "read", "serve")
+                    if v.startswith("".join(words[1:2]))
+                )
+            )
             return 0
     return _hydra("findings", "app", arguments)
 
@@ -171,7 +179,8 @@ def _data_check(options: argparse.Namespace) -> int:
     violations, corpus = dataset.check(folder, taxonomy=taxonomy.load(options.taxonomy))
     for violation in violations:
         print(violation)
-    print(f"{folder}: {len(corpus.documents)} documents, {len(corpus.annotations)} sentences, {len(violations)} violations")
+    size = f"{len(corpus.documents)} documents, {len(corpus.annotations)} sentences"
+    print(f"{folder}: {size}, {len(violations)} violations")
     return 1 if violations else 0
 
 
@@ -190,10 +199,14 @@ def _compare(options: argparse.Namespace) -> int:
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric, row in result.metrics.iterrows():
         interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-        table.add_row(str(metric), f"{row['base']:.3f}", f"{row['candidate']:.3f}", f"{row['difference']:+.3f}", interval)
+        table.add_row(
+            str(metric), f"{row['base']:.3f}", f"{row['candidate']:.3f}", f"{row['difference']:+.3f}", interval
+        )
     out.print(table)
-    print(f"{result.sentences} sentences of {result.documents} documents; findings that only the base has right: "
-          f"{result.only_base}, only the candidate: {result.only_candidate}, McNemar p = {result.mcnemar:.3g}")  # fmt: skip
+    only = f"that only the base has right: {result.only_base}, only the candidate: {result.only_candidate}"
+    print(
+        f"{result.sentences} sentences of {result.documents} documents; findings {only}, McNemar p = {result.mcnemar:.3g}"
+    )
     for label, version in (("base", base), ("candidate", candidate)):
         print(f"cost of the {label}: " + ", ".join(f"{k} {v:.3g}" for k, v in sorted(registry.costs(version).items())))
     decision = registry.decide(result, registry.costs(base), registry.costs(candidate))
@@ -239,7 +252,8 @@ def _read(options: argparse.Namespace) -> int:
         progress.update(task, now="")
     for message in failed:
         print(message, file=sys.stderr)
-    print(f"{len(paths) - len(failed)} of {len(paths)} documents read by {version} (run {version.run_id[:8]}): {options.out}")
+    by = f"{version} (run {version.run_id[:8]})"
+    print(f"{len(paths) - len(failed)} of {len(paths)} documents read by {by}: {options.out}")
     return 1 if failed else 0
 
 

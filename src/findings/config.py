@@ -127,8 +127,11 @@ def _strange(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _strange(node[key], f"{prefix}{key}.")
 
 
-def validate(overrides: Sequence[str]) -> None:
-    """Check the overrides of a command, sweeps included, before Hydra runs it; as `load` raises."""
+def validate(overrides: Sequence[str], *, many: bool = True) -> None:
+    """Check the overrides of a command, sweeps included, before Hydra runs it; as `load` raises.
+
+    Unless `many` runs were asked for (-m), several values of one setting are refused.
+    """
     store()
     GlobalHydra.instance().clear()
     try:
@@ -136,6 +139,10 @@ def validate(overrides: Sequence[str]) -> None:
             loader = GlobalHydra.instance().config_loader()  # glob(...) asks it for the options of a group
             parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
             app = [o for o in parsed if not re.match(r"hydra(?:$|[./@])", o.key_or_group)]
+            if several := next((o for o in app if o.is_sweep_override() and not many), None):
+                raise FindingsError(
+                    f"findings train: {several.input_line} gives several values. Add -m for several runs."
+                )
             choices = [_choices(o) for o in app]
     except HydraException as error:
         raise FindingsError(_one_line(error, overrides)) from error

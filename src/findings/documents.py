@@ -30,10 +30,16 @@ BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0
 EMPHASIS = re.compile(r"\*\*|\*\S[^*]*(?<=\S)\*(?!\w)")
 ORDERED = re.compile(r"(\d{1,3})[.)]\s+")
 NUMBER = re.compile(r"^\(?(\d{1,3})[.)]\s*(?=[A-Z‘’“\"'(])")
+TABLE_HEAD = re.compile(r"^judgements?\W+grades?\W*$", re.I)
+TABLE_CELL = re.compile(
+    r"^(?:(?:the )?(?:overall effectiveness|(?:experiences and progress|impact of leaders)\b[^.]{0,90}))?[\s:]*"
+    r"(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?|to be good)?$",
+    re.I,
+)
 LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
 GRADE = re.compile(
-    r"^(?=.{0,160}$)(?:.*\b(?:judgement|effectiveness|impact|progress|leavers|permanence|performance|protection|governance|"
-    r"care|practice|services?|board)\b.*)[\s|:*]+"
+    r"^(?=.{0,160}$)(?:.*\b(?:judgement|effectiveness|impact|progress|leavers|permanence|performance|protection|"
+    r"governance|care|practice|services?|board)\b.*)[\s|:*]+"
     r"(?:grade|outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)[\s|*]*$",
     re.I | re.S,
 )
@@ -91,7 +97,9 @@ def read(path: str | Path) -> Document:
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise FindingsError(f"{path}: cannot read '{path.suffix or 'no ending'}' files. Give one of {', '.join(READERS)}.")
+        raise FindingsError(
+            f"{path}: cannot read '{path.suffix or 'no ending'}' files. Give one of {', '.join(READERS)}."
+        )
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -168,7 +176,8 @@ def _read_pdf(path: Path) -> Document:
     builder = _Builder()
     if lines:
         _Layout(lines).build(builder)
-    return builder.document(path, "pdf")
+    document = builder.document(path, "pdf")
+    return replace(document, blocks=tuple(_graded(document.text, list(document.blocks))))
 
 
 class _Layout:
@@ -228,8 +237,10 @@ class _Layout:
             return False
         height = max(last.top - last.bottom, 1.0)
         if heading:
-            return line.page == last.page and 0 <= last.bottom - line.top + height < 1.9 * height and not (
-                last.text.endswith(".") or line.bold != last.bold
+            return (
+                line.page == last.page
+                and 0 <= last.bottom - line.top + height < 1.9 * height
+                and not (last.text.endswith(".") or line.bold != last.bold)
             )
         if line.page != last.page:
             hangs = len(group) > 1 and abs(group[1].left - line.left) < 8 and NUMBER.match(group[0].text)
@@ -237,9 +248,10 @@ class _Layout:
         gap = last.bottom - line.top
         if self._mid_sentence(last) and line.text[0].islower():
             return gap > -3 * height
-        return -0.5 * height < gap < (1.5 if self._mid_sentence(last) else 0.75) * height and (
-            line.left - group[0].left
-        ) < 120
+        return (
+            -0.5 * height < gap < (1.5 if self._mid_sentence(last) else 0.75) * height
+            and (line.left - group[0].left) < 120
+        )
 
     def _mid_sentence(self, line: pdf.Line) -> bool:
         return not SENTENCE_END.search(line.text)
@@ -277,6 +289,22 @@ class _Layout:
         """pdfium joins a word over a line break itself, with a sign of its own for the hyphen."""
         before, after = match.groups()
         return before + after if self.words[(before + after).lower()] else f"{before}-{after}"
+
+
+def _graded(text: str, blocks: list[Block]) -> list[Block]:
+    """Mark the lines of the table of grades on a report's first page, which a PDF shows as loose
+    lines: those after 'Judgement Grade', and lines outside headings that end on a grade."""
+    inside, made = False, []
+    for block in blocks:
+        line = " ".join(text[block.start : block.end].split())
+        if TABLE_HEAD.match(line):
+            inside = True
+        elif block.kind != "furniture":
+            inside = inside and bool(TABLE_CELL.match(line))
+        alone = block.kind == "paragraph" and bool(GRADE.match(line)) and len(line) <= 100
+        judged = block.kind != "furniture" and (inside or alone)
+        made.append(replace(block, kind="judgement", level=0) if judged else block)
+    return made
 
 
 def _running_lines(lines: list[pdf.Line]) -> set[pdf.Line]:
@@ -381,7 +409,8 @@ HTML_BLOCKS = [*HEADINGS, "p", "li", "tr", "dt", "dd", "blockquote", "figcaption
 
 
 def _read_html(path: Path) -> Document:
-    from bs4 import BeautifulSoup, Comment, NavigableString, Tag
+    from bs4 import BeautifulSoup
+    from bs4.element import Comment, NavigableString, Tag
 
     data = path.read_bytes()
     _refuse_other(path, data)

@@ -104,5 +104,7 @@ def _split(value: Any) -> pd.DataFrame:
         raise FindingsError("dataframe_split names a column twice.")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(columns):
-            raise FindingsError(f"row {number}: dataframe_split has {len(columns)} columns, the row has another number.")
+            raise FindingsError(
+                f"row {number}: dataframe_split has {len(columns)} columns, the row has another number."
+            )
     return pd.DataFrame({str(c): pd.Series([row[i] for row in rows], dtype=object) for i, c in enumerate(columns)})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pypdfium2 as pdfium
-import pypdfium2.raw as raw
+from pypdfium2 import raw
 
 from findings.errors import FindingsError
 
@@ -55,7 +55,9 @@ def read_lines(path: Path) -> list[Line]:
     except pdfium.PdfiumError as error:
         reason = str(error).lower()
         if "password" in reason or "security" in reason:
-            raise FindingsError(f"{path}: the PDF is encrypted. Save a copy without a password and read that.") from error
+            raise FindingsError(
+                f"{path}: the PDF is encrypted. Save a copy without a password and read that."
+            ) from error
         raise FindingsError(f"{path}: not a readable PDF (damaged or cut short). Fetch the file again.") from error
     try:
         if len(pdf) > MAX_PAGES:

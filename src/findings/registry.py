@@ -111,11 +111,17 @@ def find(name: str, reference: str) -> Version:
     if reference == "latest":
         chosen = ordered[-1:]
     else:
-        chosen = [v for v in ordered if str(v.version) == reference or (len(reference) >= 6 and str(v.run_id).startswith(reference))]
+        chosen = [
+            v
+            for v in ordered
+            if str(v.version) == reference or (len(reference) >= 6 and str(v.run_id).startswith(reference))
+        ]
     if len({v.run_id for v in chosen}) != 1:
         what = "names more than one" if chosen else "names no"
         known = ", ".join(str(v.version) for v in ordered[-8:]) or "none"
-        raise FindingsError(f"'{reference}' {what} version of '{name}'. Give champion, latest, a run id or one of: {known}.")
+        raise FindingsError(
+            f"'{reference}' {what} version of '{name}'. Give champion, latest, a run id or one of: {known}."
+        )
     return Version(name, str(chosen[-1].version), str(chosen[-1].run_id))
 
 
@@ -158,18 +164,21 @@ def compare(base: Version, candidate: Version) -> Comparison:
     ours = tracking.read_predictions(base.run_id, "test")
     if _keys(ours) != _keys(theirs):
         again = load(base)
-        if again.taxonomy.finding_ids != model.taxonomy.finding_ids or again.taxonomy.theme_ids != model.taxonomy.theme_ids:
+        if (
+            again.taxonomy.finding_ids != model.taxonomy.finding_ids
+            or again.taxonomy.theme_ids != model.taxonomy.theme_ids
+        ):
             raise FindingsError(f"{base} and {candidate} label with different taxonomies and cannot be compared.")
-        rows = theirs.assign(themes=[list(t) for t in theirs["themes"]])
-        ours = evaluation.table(rows, again.predict(rows["sentence"].tolist(), rows["heading"].tolist()), model.taxonomy)
+        rows = theirs.assign(themes=theirs["themes"].map(list))
+        ours = evaluation.table(
+            rows, again.predict(rows["sentence"].tolist(), rows["heading"].tolist()), model.taxonomy
+        )
     return evaluation.compare(ours, theirs, model.taxonomy)
 
 
-def _keys(frame: pd.DataFrame) -> set[tuple[str, str, str, tuple[str, ...]]]:
-    return {
-        (row.sentence_id, row.sentence, row.finding, tuple(row.themes))
-        for row in frame[["sentence_id", "sentence", "finding", "themes"]].itertuples()
-    }
+def _keys(frame: pd.DataFrame) -> set[tuple[str, ...]]:
+    themes = [" ".join(row) for row in frame["themes"]]
+    return set(zip(frame["sentence_id"], frame["sentence"], frame["finding"], themes, strict=True))
 
 
 def costs(version: Version) -> dict[str, float]:
@@ -208,7 +217,10 @@ def promote(candidate: Version, *, force: bool = False) -> tuple[Decision, Compa
     decision = decide(comparison, costs(current), costs(candidate))
     if force and not decision.promoted:
         decision = Decision(True, f"forced, although {decision.reason}")
-    note: dict[str, Any] = {"promotion": "promoted" if decision.promoted else "refused", "promotion.reason": decision.reason}
+    note: dict[str, Any] = {
+        "promotion": "promoted" if decision.promoted else "refused",
+        "promotion.reason": decision.reason,
+    }
     for key, value in note.items():
         MlflowClient().set_model_version_tag(candidate.name, candidate.version, key, value)
     if decision.promoted:

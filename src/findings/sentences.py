@@ -25,7 +25,8 @@ ENDS_ANYWAY = frozenset("etc al inc ltd co dept".split())
 """Of these, the ones after which a capital letter does begin a sentence."""
 
 LETTERED = re.compile(
-    r"\b(?:appendix|annex|option|plan|grade|item|table|figure|part|section|group|band|category|paper|room|route|schedule) \w$",
+    r"\b(?:appendix|annex|option|plan|grade|item|table|figure|part|section|group|band|category|paper|room|"
+    r"route|schedule) \w$",
     re.I,
 )
 """A letter that counts something: no name's initial, so a full stop after it may end the sentence."""
@@ -69,6 +70,8 @@ def sentences(document: Document) -> list[Sentence]:
     found: list[Sentence] = []
     heading = ""
     for block in document.blocks:
+        if block.kind == "judgement":
+            heading = ""  # the summary after the table of grades stands under no heading of its own
         if block.kind in ("furniture", "judgement"):
             continue
         if block.kind == "heading":

@@ -50,7 +50,7 @@ EXAMPLE = pd.DataFrame(
 
 with warnings.catch_warnings(record=True):  # MLflow remarks that `predict` has no type hints
 
-    class FindingsModel(mlflow.pyfunc.PythonModel):
+    class FindingsModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Loads a folder that `models.save` wrote and answers in the contract's form. Thread-safe."""
 
         model: Model
@@ -90,7 +90,8 @@ def inputs(data: Any) -> tuple[list[str], list[str]]:
     sentences, headings = _unpacked(columns["sentence"]), columns.get("heading")
     headings = [""] * len(sentences) if headings is None else _unpacked(headings)
     if len(headings) != len(sentences):
-        raise FindingsError(f"{len(sentences)} sentences but {len(headings)} headings. Send one heading a sentence, or none.")
+        counts = f"{len(sentences)} sentences but {len(headings)} headings"
+        raise FindingsError(f"{counts}. Send one heading a sentence, or none.")
     return (
         [_text(value, row, "sentence") for row, value in enumerate(sentences, 1)],
         ["" if _is_null(value) else _text(value, row, "heading") for row, value in enumerate(headings, 1)],

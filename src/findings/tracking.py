@@ -95,7 +95,7 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
 def _artifact_location(uri: str, settings: Mapping[str, Any]) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None  # the server's own
-    return (Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / settings["experiment"]).as_uri()
+    return str((Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / settings["experiment"]).as_uri())
 
 
 def _first_line(error: Exception) -> str:
@@ -121,7 +121,8 @@ class ParentRun(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         # Hydra has not merged the sweep's own choices here; tracking is the same for all of them.
-        self.client = connect(OmegaConf.to_container(config.tracking, resolve=True))
+        settings: Any = OmegaConf.to_container(config.tracking, resolve=True)
+        self.client = connect(settings)
         experiment = self.client.get_experiment_by_name(config.tracking.experiment)
         overrides = [o for o in sys.argv[1:] if "=" in o]
         run = self.client.create_run(experiment.experiment_id, run_name=f"sweep {' '.join(overrides)}"[:200])
@@ -161,9 +162,10 @@ def _git_commit() -> str:
     command = ["git", "rev-parse", "HEAD"]
     folder = Path(__file__).parent
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return done.stdout.strip()
 
 
 def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:

@@ -120,7 +120,6 @@ def report(outcome: Outcome, settings: Mapping[str, Any]) -> None:
     out.print(f"store: {tracking.store_uri(settings['tracking']['uri'])}")
 
 
-
 def close_sweep(status: str) -> None:
     """End the parent run of a sweep that did not come to its end."""
     parent = os.environ.pop(tracking.PARENT_VARIABLE, None)

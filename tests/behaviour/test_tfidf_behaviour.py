@@ -269,7 +269,7 @@ Set out clearly who is responsible for each action.
 
 NOUN_PHRASES = """
 The quality and frequency of supervision.
-The timeliness of initial health assessments.
+The timeliness of dental checks for children in care.
 Management oversight of the front door.
 The number of foster homes for teenagers.
 The consistency of pathway plans.
@@ -293,19 +293,19 @@ The oversight of children in unregistered homes.
 FURNITURE = """
 Page 7 of 12
 Inspection of Examplemoor local authority children's services
-Inspection dates: 4 to 15 March 2024
+Inspection dates: 5 to 16 May 2031
 Lead inspector: A. N. Invented, His Majesty's Inspector
 Telephone: 01632 960 000
 www.examplemoor.example/committees
 To be published on 18 April 2024
-Dear Director,
-Yours sincerely,
+Dear Ms Invented and colleagues,
+With good wishes from us both,
 © Crown copyright 2024
 Minutes of the meeting held on Tuesday 6 February 2024
 Present: Councillors Invented (Chair), Madeup and Fabled
 Apologies for absence were received from Councillor Fabled.
 The meeting closed at 8.45 pm.
-Agenda item 6
+Agenda item 6(c): any other urgent business
 Share this story | Print | Comments (12)
 By our education reporter, Monday 3 June 2024
 Contents
