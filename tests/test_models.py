@@ -187,6 +187,23 @@ def test_same_seed_same_model(model):
     assert alike(model.predict(rows.sentences), again.predict(rows.sentences))
 
 
+@pytest.mark.parametrize(
+    ("kept", "label", "share"),
+    [
+        (lambda row: row.finding != "concern", "concern", "no"),
+        (lambda row: row.themes != ["voice"], "voice", "no"),
+        (lambda row: row.themes == ["voice"], "workforce", "no"),
+        (lambda row: row.finding == "strength", "strength", "every"),
+    ],
+)
+def test_label_that_cannot_be_learnt_is_named(kept, label, share):
+    frame = small_frame()
+    rows = models.examples(frame[[kept(row) for row in frame.itertuples()]], LABELS)
+    with pytest.raises(FindingsError, match=f"the label '{label}' is on {share} training sentence") as caught:
+        models.train(SETTINGS, rows, rows, LABELS, seed=1)
+    assert "Annotate more" in str(caught.value)
+
+
 def test_unknown_family_is_named(model):
     rows = models.examples(small_frame(), LABELS)
     with pytest.raises(FindingsError, match=r"'oracle'.*tfidf"):

@@ -18,22 +18,22 @@ def comparison(macro, themes):
     return Comparison(100, 10, pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame(), 0, 0, 1.0)
 
 
-SLOW, FAST = {"sentences_per_second": 100.0}, {"sentences_per_second": 200.0}
+SAME, FAST = 1.0, 2.0
 
 
 @pytest.mark.parametrize(
-    ("macro", "themes", "candidate", "promoted", "words"),
+    ("macro", "themes", "speed", "promoted", "words"),
     [
-        ((0.03, 0.01, 0.05), (0.0, -0.01, 0.01), SLOW, True, "gain"),
-        ((0.03, 0.01, 0.05), (-0.04, -0.06, -0.02), SLOW, False, "worse in themes_micro_f1"),
-        ((0.01, -0.02, 0.04), (0.0, -0.01, 0.01), SLOW, False, "no gain"),
+        ((0.03, 0.01, 0.05), (0.0, -0.01, 0.01), SAME, True, "gain"),
+        ((0.03, 0.01, 0.05), (-0.04, -0.06, -0.02), SAME, False, "worse in themes_micro_f1"),
+        ((0.01, -0.02, 0.04), (0.0, -0.01, 0.01), SAME, False, "no gain"),
         ((0.0, -0.005, 0.005), (0.0, -0.005, 0.005), FAST, True, "2.0 times the speed"),
-        ((0.0, -0.005, 0.005), (0.0, -0.005, 0.005), SLOW, False, "no gain"),
+        ((0.0, -0.005, 0.005), (0.0, -0.005, 0.005), SAME, False, "no gain"),
         ((0.0, -0.03, 0.03), (0.0, -0.005, 0.005), FAST, False, "no gain"),
     ],
 )
-def test_the_rule_of_promotion(macro, themes, candidate, promoted, words):
-    decision = registry.decide(comparison(macro, themes), SLOW, candidate)
+def test_the_rule_of_promotion(macro, themes, speed, promoted, words):
+    decision = registry.decide(registry.Match(comparison(macro, themes), speed))
     assert decision.promoted is promoted
     assert words in decision.reason
 
@@ -57,15 +57,14 @@ def test_a_model_without_champion_is_told(connected):
 
 def test_a_model_against_itself_differs_by_nothing(connected):
     champion = registry.require_champion("findings")
-    result = registry.compare(champion, champion)
+    result = registry.compare(champion, champion).quality
     assert result.difference("finding_macro_f1").value == 0
     assert result.mcnemar == 1
 
 
 def test_promoting_the_champion_changes_nothing(connected):
     champion = registry.require_champion("findings")
-    decision, _ = registry.promote(champion)
-    assert decision.promoted
+    assert registry.promote(champion).promoted
     assert registry.require_champion("findings") == champion
 
 

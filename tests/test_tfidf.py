@@ -127,28 +127,6 @@ def test_corpus_without_headings_can_be_learnt(headings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("findings", "themes", "said"),
-    [
-        ((0, 1, 3), (0, 1, 2), "finding 3 of the taxonomy is on no training sentence"),
-        ((0, 1, 2, 3), (0, 2), "theme 2 of the taxonomy is on no training sentence"),
-        ((0, 1, 2, 3), (1,), "theme 1 of the taxonomy is on no training sentence"),
-        ((2,), (0, 1, 2), "finding 1 of the taxonomy is on no training sentence"),
-    ],
-)
-def test_label_missing_from_training_is_named(findings, themes, said):
-    with pytest.raises(FindingsError, match=said) as caught:
-        unfitted().fit(small(findings, themes), small())
-    assert "Annotate more" in str(caught.value)
-
-
-def test_label_on_every_sentence_is_named():
-    rows = small()
-    everywhere = Examples(rows.sentences, rows.headings, rows.findings, np.ones_like(rows.themes))
-    with pytest.raises(FindingsError, match="theme 1 of the taxonomy is on every training sentence"):
-        unfitted().fit(everywhere, rows)
-
-
-@pytest.mark.parametrize(
     "sentence",
     [
         "",

@@ -192,7 +192,8 @@ def _compare(options: argparse.Namespace) -> int:
 
     name = _store(options)
     base, candidate = registry.find(name, options.base), registry.find(name, options.candidate)
-    result = registry.compare(base, candidate)
+    match = registry.compare(base, candidate)
+    result = match.quality
     out = Console(soft_wrap=True, highlight=False)
     table = Table(title=f"{candidate} (run {candidate.run_id[:8]}) against {base} (run {base.run_id[:8]}), test split")
     for heading in ("metric", "base", "candidate", "difference", "95 % interval"):
@@ -204,12 +205,12 @@ def _compare(options: argparse.Namespace) -> int:
         )
     out.print(table)
     only = f"that only the base has right: {result.only_base}, only the candidate: {result.only_candidate}"
-    print(
-        f"{result.sentences} sentences of {result.documents} documents; findings {only}, McNemar p = {result.mcnemar:.3g}"
-    )
+    print(f"{result.sentences} sentences of {result.documents} documents")
+    print(f"findings {only}, McNemar p = {result.mcnemar:.3g}")
+    print(f"the candidate is {match.speed:.2f} times as fast (paired timings)")
     for label, version in (("base", base), ("candidate", candidate)):
         print(f"cost of the {label}: " + ", ".join(f"{k} {v:.3g}" for k, v in sorted(registry.costs(version).items())))
-    decision = registry.decide(result, registry.costs(base), registry.costs(candidate))
+    decision = registry.decide(match)
     print(f"{'would be promoted' if decision.promoted else 'would not be promoted'}: {decision.reason}")
     return 0
 
@@ -219,7 +220,7 @@ def _promote(options: argparse.Namespace) -> int:
 
     name = _store(options)
     candidate = registry.find(name, options.candidate)
-    decision, _ = registry.promote(candidate, force=options.force)
+    decision = registry.promote(candidate, force=options.force)
     print(f"{candidate} {'is the champion' if decision.promoted else 'was not promoted'}: {decision.reason}")
     return 0 if decision.promoted else 1
 

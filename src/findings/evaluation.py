@@ -29,7 +29,8 @@ LEVEL = 0.95
 BINS = 10
 HEADLINE = ("finding_macro_f1", "themes_micro_f1", "themes_macro_f1")
 DESCRIPTION = (
-    "sentence_id", "document_id", "kind", "authority", "published", "page", "heading", "list_item", "sentence", "source",
+    "sentence_id", "document_id", "kind", "authority", "published", "page", "heading", "list_item", "sentence",
+    "source",
 )  # fmt: skip
 
 
@@ -89,8 +90,7 @@ class Comparison:
     mcnemar: float
 
     def difference(self, metric: str) -> Interval:
-        row = self.metrics.loc[metric]
-        return Interval(float(row["difference"]), float(row["low"]), float(row["high"]))
+        return Interval(*(float(self.metrics[column][metric]) for column in ("difference", "low", "high")))
 
 
 def table(rows: pd.DataFrame, predictions: Predictions, taxonomy: Taxonomy) -> pd.DataFrame:
@@ -133,7 +133,10 @@ class _Counts:
     def weighted(self, weights: Array) -> _Counts:
         """Sums over documents, one a row of `weights` (samples, d)."""
         return _Counts(
-            *(np.einsum("sd,d...->s...", weights, part) for part in (self.confusion, self.themes, self.primary, self.bins))
+            *(
+                np.einsum("sd,d...->s...", weights, part)
+                for part in (self.confusion, self.themes, self.primary, self.bins)
+            )
         )
 
 
@@ -326,7 +329,7 @@ SLICES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
 
 
 def _slice_groups(frame: pd.DataFrame) -> list[tuple[str, str, NDArray[np.bool_]]]:
-    groups = []
+    groups: list[tuple[str, str, NDArray[np.bool_]]] = []
     for name, (column, function) in SLICES.items():
         if column in frame:
             values = function(frame)
@@ -339,7 +342,12 @@ def _slices(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
     for name, value, chosen in _slice_groups(frame):
         counts = _counts(frame[chosen], taxonomy)
         weighted = counts.weighted(_weights(len(counts.confusion), 0))
-        row: dict[str, Any] = {"slice": name, "value": value, "sentences": int(chosen.sum()), "documents": len(counts.confusion)}
+        row: dict[str, Any] = {
+            "slice": name,
+            "value": value,
+            "sentences": int(chosen.sum()),
+            "documents": len(counts.confusion),
+        }
         for metric in HEADLINE:
             interval = _interval(METRICS[metric](weighted))
             row |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}

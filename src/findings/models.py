@@ -101,23 +101,41 @@ def examples(frame: pd.DataFrame, labels: Taxonomy) -> Examples:
     return Examples(
         frame["sentence"].tolist(),
         [bare_heading(h) for h in frame["heading"]],
-        frame["finding"].map(order).to_numpy(dtype=np.int64),
+        np.array([order[finding] for finding in frame["finding"]], dtype=np.int64),
         np.array([[theme in row for theme in labels.theme_ids] for row in frame["themes"]], dtype=bool).reshape(
             len(frame), len(labels.themes)
         ),
     )
 
 
-def train(settings: Mapping[str, Any], train_rows: Examples, validation: Examples, labels: Taxonomy, seed: int) -> Model:
-    """Build the family that `settings["family"]` names, fit it, and calibrate it on validation."""
+def train(
+    settings: Mapping[str, Any], train_rows: Examples, validation: Examples, labels: Taxonomy, seed: int
+) -> Model:
+    """Build the family that `settings["family"]` names, fit it, and calibrate it on validation.
+
+    Raises:
+        FindingsError: no such family, or a label that cannot be learnt from the training rows.
+    """
     family = str(settings["family"])
     if family not in BUILDERS:
         raise FindingsError(f"there is no family of models '{family}'. Choose from: {', '.join(BUILDERS)}.")
+    _require_every_label(train_rows, labels)
     classifier = BUILDERS[family](settings, labels, seed)
     classifier.fit(train_rows, validation)
     scores = classifier.scores(validation.sentences, validation.headings)
     fitted = calibration.fit(scores, validation.findings, validation.themes)
     return Model(family, classifier, fitted, labels)
+
+
+def _require_every_label(rows: Examples, labels: Taxonomy) -> None:
+    given = {name: rows.findings == i for i, name in enumerate(labels.finding_ids)}
+    given |= {name: rows.themes[:, i] for i, name in enumerate(labels.theme_ids)}
+    for name, truth in given.items():
+        if truth.all() or not truth.any():
+            raise FindingsError(
+                f"the label '{name}' is on {'every' if truth.any() else 'no'} training sentence: it cannot be learnt. "
+                "Annotate more documents or take it out of the taxonomy."
+            )
 
 
 def save(model: Model, folder: Path) -> None:

@@ -36,7 +36,9 @@ def reliability(evaluation: Evaluation, title: str) -> Figure:
     axes.plot(bins["confidence"], bins["accuracy"], color="tab:blue")
     axes.scatter(bins["confidence"], bins["accuracy"], s=sizes, color="tab:blue", alpha=0.7)
     error = evaluation.metrics["finding_calibration_error"]
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=f"{title}\ncalibration error {error}")
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=f"{title}\ncalibration error {error}"
+    )
     return figure
 
 

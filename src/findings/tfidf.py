@@ -114,9 +114,9 @@ class TfidfClassifier:
             self.features.set_params(heading="drop")
         x = csr_matrix(self.features.fit_transform(_frame([train.sentences[i] for i in rows], headings)))
         for index, head in enumerate(self.findings):
-            _fit(head, x, train.findings[rows] == index, f"finding {index + 1}")
+            _fit(head, x, train.findings[rows] == index)
         for index, head in enumerate(self.themes):
-            _fit(head, x, train.themes[rows, index], f"theme {index + 1}")
+            _fit(head, x, train.themes[rows, index])
 
     def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores:
         """Log-odds of the findings, (n, findings), and of the themes, (n, themes)."""
@@ -168,13 +168,8 @@ def _types(path: Path) -> set[str]:
     return types
 
 
-def _fit(head: LogisticRegression, x: csr_matrix, truth: NDArray[np.bool_], label: str) -> None:
+def _fit(head: LogisticRegression, x: csr_matrix, truth: NDArray[np.bool_]) -> None:
     """Fit on features weighted by their log-count ratio, then move the weights into the coefficients."""
-    if truth.all() or not truth.any():
-        raise FindingsError(
-            f"{label} of the taxonomy is on {'every' if truth.any() else 'no'} training sentence: it cannot be "
-            "learnt. Annotate more documents or take it out of the taxonomy."
-        )
     present = x.astype(bool).astype(np.float32)
     positive, negative = (1 + np.asarray(present[part].sum(axis=0)).ravel() for part in (truth, ~truth))
     ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))

@@ -81,7 +81,7 @@ def train(settings: Mapping[str, Any]) -> Outcome:
             decision = Decision(True, "there was no champion yet")
         elif settings["promote"]:
             status.update("comparing with the champion")
-            decision, _ = registry.promote(version)
+            decision = registry.promote(version)
     return Outcome(run_id, version, evaluations["validation"], evaluations["test"], decision)
 
 
