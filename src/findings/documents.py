@@ -55,7 +55,7 @@ class Block:
             and heads what follows; a `heading` only heads; a `judgement` is a row of the table of
             grades; `furniture` (running headers and footers, page numbers) is neither.
         start, end: character span in `Document.text`, without bullet or number.
-        level: of a heading, from 1; 0 otherwise.
+        level: of a heading, from 1 (also of one that turned out to head a table of grades); 0 otherwise.
         number: the number printed before a paragraph, or None.
     """
 
@@ -303,7 +303,7 @@ def _graded(text: str, blocks: list[Block]) -> list[Block]:
             inside = inside and bool(TABLE_CELL.match(line))
         alone = block.kind == "paragraph" and bool(GRADE.match(line)) and len(line) <= 100
         judged = block.kind != "furniture" and (inside or alone)
-        made.append(replace(block, kind="judgement", level=0) if judged else block)
+        made.append(replace(block, kind="judgement") if judged else block)
     return made
 
 

@@ -70,7 +70,7 @@ def sentences(document: Document) -> list[Sentence]:
     found: list[Sentence] = []
     heading = ""
     for block in document.blocks:
-        if block.kind == "judgement":
+        if block.kind == "judgement" and block.level:
             heading = ""  # the summary after the table of grades stands under no heading of its own
         if block.kind in ("furniture", "judgement"):
             continue
