@@ -67,6 +67,8 @@ def test_completion(line, expected, tmp_path):
         (["-m", "seed=1,x"], ["seed=x"]),
         (["seed=1,2"], ["seed=1,2", "-m"]),
         (["data=local"], ["data.folder"]),
+        (["model.C=-1"], ["model.C=-1"]),
+        (["model.words=0"], ["model.words=0"]),
         (["data=local", "data.folder=/nowhere"], ["/nowhere/documents.csv"]),
     ],
 )
@@ -76,7 +78,7 @@ def test_a_wrong_setting_is_told_in_one_line(overrides, words, tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     for word in words:
         assert word in done.stderr
-    assert not (tmp_path / "mlruns").exists() or not list((tmp_path / "mlruns").glob("mlflow.db"))
+    assert not (tmp_path / "mlruns").exists()
 
 
 def test_read_without_a_store_says_what_to_do_and_makes_none(tmp_path):
@@ -106,16 +108,17 @@ def test_read_reads_the_others_and_names_the_bad_one(store, tmp_path):
     (folder / "good.txt").write_text("Supervision is regular. Plans drift for too many children.")
     (folder / "also.md").write_text("# Title\n\nStaff are well supported.\n")
     (folder / "page.pdf").write_text("<!DOCTYPE html><html><body>not found</body></html>")
-    done = command("read", folder, "--out", tmp_path / "out", cwd=tmp_path, uri=store.uri)
+    done = command("read", folder, "gone.pdf", "--out", tmp_path / "out", cwd=tmp_path, uri=store.uri)
     assert done.returncode == 1
     assert "page.pdf" in done.stderr
     assert "HTML page, not a PDF" in done.stderr
+    assert "gone.pdf: no such file" in done.stderr
     assert "Traceback" not in done.stderr
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert made == ["also.csv", "also.html", "also.jsonl", "good.csv", "good.html", "good.jsonl"]
     rows = [json.loads(line) for line in (tmp_path / "out" / "good.jsonl").read_text().splitlines()]
     assert [row["sentence"] for row in rows] == ["Supervision is regular.", "Plans drift for too many children."]
-    assert "2 of 3 documents" in done.stdout
+    assert "2 of 4 documents" in done.stdout
 
 
 def test_data_check_lists_violations_with_file_and_row(corpus, tmp_path):

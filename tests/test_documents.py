@@ -69,12 +69,39 @@ def test_empty_file(reads, ending):
         reads(f"empty{ending}", "")
 
 
-def test_a_file_too_large_is_refused_unread(tmp_path):
-    path = tmp_path / "large.txt"
+@pytest.mark.parametrize(
+    ("name", "most"), [("large.txt", documents.MAX_TEXT_BYTES), ("large.pdf", documents.MAX_BYTES)]
+)
+def test_a_file_too_large_is_refused_unread(name, most, tmp_path):
+    path = tmp_path / name
     with path.open("wb") as file:
-        file.truncate(documents.MAX_BYTES + 1)
-    with pytest.raises(FindingsError, match="MiB are more than 100 MiB"):
+        file.truncate(most + 1)
+    with pytest.raises(FindingsError, match=f"MiB are more than {most // 2**20} MiB"):
         read(path)
+
+
+def test_text_that_windows_calls_unicode_is_read(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Plans are clear. £5 was saved.".encode("utf-16"))
+    assert read(path).text == "Plans are clear. £5 was saved."
+
+
+@pytest.mark.parametrize("mark", ["<w:vMerge/>", '<w:gridSpan w:val="3000000"/>', '<w:gridSpan w:val="abc"/>'])
+def test_docx_table_with_hostile_cells_is_read_or_refused_at_once(mark, tmp_path):
+    import docx
+    from docx.oxml import parse_xml
+    from docx.oxml.ns import nsdecls
+
+    made = docx.Document()
+    made.add_paragraph("Plans are clear.")
+    cell = made.add_table(rows=1, cols=2).cell(0, 0)
+    cell.text = "Visits are late."
+    cell._tc.get_or_add_tcPr().append(parse_xml(mark.replace("/>", f" {nsdecls('w')}/>", 1)))
+    path = tmp_path / "a.docx"
+    made.save(path)
+    document = read(path)
+    assert "Plans are clear." in document.text
+    assert document.text.count("Visits are late.") == 1
 
 
 @pytest.mark.parametrize(

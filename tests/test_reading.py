@@ -5,7 +5,6 @@ import re
 import pytest
 
 from findings import reading, registry
-from findings.errors import FindingsError
 
 TEXT = """# Visit to Examplemoor
 
@@ -74,19 +73,20 @@ def test_nothing_half_written_is_left(read, tmp_path):
 
 
 def test_files_takes_folders_and_names_what_is_missing(tmp_path):
-    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readings").mkdir(parents=True)
     (tmp_path / "in" / "b.txt").write_text("b")
+    (tmp_path / "in" / "readings" / "b.html").write_text("a result of before")
     (tmp_path / "in" / "index.csv").write_text("not a document")
-    assert reading.files([tmp_path / "in", tmp_path / "in" / "b.txt"]) == [tmp_path / "in" / "b.txt"]
-    with pytest.raises(FindingsError, match=r"gone\.pdf: no such file"):
-        reading.files([tmp_path / "gone.pdf"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FindingsError, match="empty: no document in this folder"):
-        reading.files([tmp_path / "empty"])
+    asked = [tmp_path / "in", tmp_path / "in" / "b.txt", tmp_path / "gone.pdf", tmp_path / "empty"]
+    found, missing = reading.files(asked, tmp_path / "in" / "readings")
+    assert found == [tmp_path / "in" / "b.txt"]
+    assert ["gone.pdf: no such file" in missing[0], "empty: no document" in missing[1]] == [True, True]
 
 
-def test_outputs_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
-    paths = [tmp_path / "a.pdf", tmp_path / "a.docx", tmp_path / "x" / "a.pdf", tmp_path / "b.txt"]
-    names = reading.names(paths)
-    assert len(set(names.values())) == 4
+def test_results_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    paths = ["report.pdf", "report.docx", "report.pdf.txt", "x/report.pdf", "REPORT.txt", "b.txt", f"{'l' * 250}.txt"]
+    names = reading.names([tmp_path / path for path in paths])
+    assert len({name.casefold() for name in names.values()}) == len(paths)
     assert names[tmp_path / "b.txt"] == "b"
+    assert max(map(len, names.values())) <= 110

@@ -342,3 +342,12 @@ def test_fingerprint_tells_other_words_apart(other):
 def test_fingerprint_stays_what_it_was():
     """Hashes that are stored in annotation files depend on it."""
     assert fingerprint("Leaders listen.") == "3ba5a73bf7ac04d74deb430cd03daecf039c8f0840ff7cbfa6b8deea9e52e409"
+
+
+@pytest.mark.parametrize("piece", [".", "Mr. ", "a. B ", "[](", ". A", "?!"])
+def test_a_long_hostile_repetition_comes_to_an_end(piece):
+    # A splitter of quadratic time would take hours for this.
+    text = piece * 200_000
+    spans = list(split(text, 0, len(text)))
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(text.rstrip())

@@ -120,3 +120,9 @@ def test_the_model_has_schema_and_example(pyfunc):
     assert pyfunc.metadata.get_input_schema().required_input_names() == ["sentence"]
     assert pyfunc.metadata.get_output_schema().input_names() == list(serving.COLUMNS)
     assert pyfunc.input_example is not None
+
+
+def test_plain_mlflow_refuses_a_bare_list_before_the_model_sees_it(pyfunc):
+    # Its schema check knows columns only; `findings serve` and `Model.predict` take a list of strings.
+    with pytest.raises(MlflowException, match="missing inputs"):
+        pyfunc.predict(["Plans drift."])

@@ -25,6 +25,14 @@ def test_the_uri_is_absolute_and_the_variable_wins(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/x.db")
     assert tracking.store_uri() == "sqlite:////elsewhere/x.db"
     assert tracking.store_uri("sqlite:////mine.db") == "sqlite:////mine.db"
+    assert tracking.store_uri("sqlite:///mlruns/mlflow.db") == f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+
+
+def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(FindingsError, match="store cannot be used") as refusal:
+        tracking.connect({**SETTINGS, "uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_fresh_store_is_in_write_ahead_mode_with_artifacts_beside_it(tmp_path):

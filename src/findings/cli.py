@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -166,7 +169,12 @@ def _complete(arguments: list[str]) -> int:
                 )
             )
             return 0
-    return _hydra("findings", "app", arguments)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        status = _hydra("findings", "app", arguments)
+    # The schemas stand in Hydra's groups beside the options, but they are no choice for a user.
+    print(re.sub(r"\S+_schema\b *", "", told.getvalue()), end="")
+    return status
 
 
 # The other verbs ----------------------------------------------------------------------------------
@@ -197,7 +205,7 @@ def _compare(options: argparse.Namespace) -> int:
     out = Console(soft_wrap=True, highlight=False)
     table = Table(title=f"{candidate} (run {candidate.run_id[:8]}) against {base} (run {base.run_id[:8]}), test split")
     for heading in ("metric", "base", "candidate", "difference", "95 % interval"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
+        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
     for metric, row in result.metrics.iterrows():
         interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
         table.add_row(
@@ -207,6 +215,8 @@ def _compare(options: argparse.Namespace) -> int:
     only = f"that only the base has right: {result.only_base}, only the candidate: {result.only_candidate}"
     print(f"{result.sentences} sentences of {result.documents} documents")
     print(f"findings {only}, McNemar p = {result.mcnemar:.3g}")
+    if not match.same_data:
+        print("trained on different data: the base may know some of these sentences, so its figures flatter it")
     print(f"the candidate is {match.speed:.2f} times as fast (paired timings)")
     for label, version in (("base", base), ("candidate", candidate)):
         print(f"cost of the {label}: " + ", ".join(f"{k} {v:.3g}" for k, v in sorted(registry.costs(version).items())))
@@ -228,16 +238,21 @@ def _promote(options: argparse.Namespace) -> int:
 def _read(options: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    from findings import reading, registry
+    from findings import reading
 
-    paths = reading.files(options.paths)
+    paths, failed = reading.files(options.paths, options.out)
+    if not paths:
+        raise FindingsError("\n".join(failed))
+    asked = len(paths) + len(failed)
+    from findings import registry
+
     version = registry.require_champion(_store(options))
     model = registry.load(version)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FindingsError(f"{options.out}: {error.strerror}. Give another folder with --out.") from error
-    failed: list[str] = []
+        reason = "is a file, not a folder" if options.out.is_file() else error.strerror
+        raise FindingsError(f"{options.out}: {reason}. Give another folder with --out.") from error
     names = reading.names(paths)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[now]}")) as progress:
         task = progress.add_task("reading", total=len(paths), now="")
@@ -254,15 +269,22 @@ def _read(options: argparse.Namespace) -> int:
     for message in failed:
         print(message, file=sys.stderr)
     by = f"{version} (run {version.run_id[:8]})"
-    print(f"{len(paths) - len(failed)} of {len(paths)} documents read by {by}: {options.out}")
+    print(f"{asked - len(failed)} of {asked} documents read by {by}: {options.out}")
     return 1 if failed else 0
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import socket
+
     import uvicorn
 
     from findings import endpoint, registry
 
+    try:
+        with socket.create_server((options.host, options.port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise FindingsError(f"{options.host}:{options.port}: {error}. Give another address with --port.") from error
     version = registry.require_champion(_store(options))
     application = endpoint.app(registry.load(version), str(version))
     print(f"{version} on http://{options.host}:{options.port}/invocations", flush=True)

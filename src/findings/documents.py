@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,9 @@ BlockKind = Literal["heading", "title", "paragraph", "list_item", "table_row", "
 
 MAX_BYTES = 100 * 2**20
 """Files beyond this are refused, as are Word files that unpack to more."""
+
+MAX_TEXT_BYTES = 10 * 2**20
+"""The same for HTML, Markdown and plain text."""
 
 BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[-–—+](?=\s)|o(?=\s{1,3}[A-Z]))\s*")
 EMPHASIS = re.compile(r"\*\*|\*\S[^*]*(?<=\S)\*(?!\w)")
@@ -106,14 +108,20 @@ def read(path: str | Path) -> Document:
         raise FindingsError(f"{path}: {error.strerror}. Check the name and that you may read it.") from error
     if size == 0:
         raise FindingsError(f"{path}: the file is empty. Fetch it again.")
-    if size > MAX_BYTES:
-        raise FindingsError(f"{path}: {size // 2**20} MiB are more than {MAX_BYTES // 2**20} MiB. Split the file.")
+    most = MAX_BYTES if path.suffix.lower() in (".pdf", ".docx") else MAX_TEXT_BYTES
+    if size > most:
+        raise FindingsError(f"{path}: {size // 2**20} MiB are more than {most // 2**20} MiB. Split the file.")
     try:
         document = reader(path)
     except OSError as error:
         raise FindingsError(f"{path}: {error.strerror or error}. Check that you may read it.") from error
+    except FindingsError:
+        raise
     except RecursionError as error:
         raise FindingsError(f"{path}: nested too deeply to be a document.") from error
+    except Exception as error:  # whatever a library makes of a damaged or hostile file, the others must go on
+        kind = {".pdf": "PDF", ".docx": "Word document"}.get(path.suffix.lower(), "document")
+        raise FindingsError(f"{path}: a damaged {kind}. Save or fetch the file again.") from error
     if not any(block.kind != "furniture" for block in document.blocks):
         raise FindingsError(f"{path}: no text in it. If it is a scan, run text recognition (OCR) on it first.")
     return document
@@ -335,11 +343,12 @@ def _masked(line: pdf.Line) -> str:
 # Word --------------------------------------------------------------------------------------------
 
 
+WORD_TEXT = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}t"
+
+
 def _read_docx(path: Path) -> Document:
     import docx
-    from docx.opc.exceptions import PackageNotFoundError
     from docx.table import Table
-    from lxml import etree
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -351,27 +360,14 @@ def _read_docx(path: Path) -> Document:
         raise FindingsError(f"{path}: unpacks to more than {MAX_BYTES // 2**20} MiB. It is not read.")
     if "word/document.xml" not in names:
         raise FindingsError(f"{path}: a zip file, but no Word document. Save it as .docx from Word.")
-    try:
-        elements = list(docx.Document(str(path)).iter_inner_content())
-    except (
-        PackageNotFoundError,
-        KeyError,
-        ValueError,
-        AttributeError,  # another root element than Word's
-        RuntimeError,  # a zip with a password, or packed by a method that is not known
-        EOFError,
-        zlib.error,
-        etree.LxmlError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise FindingsError(f"{path}: a damaged Word document. Save it again from Word.") from error
+    elements = docx.Document(str(path)).iter_inner_content()
     builder = _Builder()
     for element in elements:
         if isinstance(element, Table):
             for row in element.rows:
-                cells = [" ".join(cell.text.split()) for cell in row.cells]
-                cells = [cell for cell, before in zip(cells, [None, *cells], strict=False) if cell != before]
-                _add_row(builder, " ".join(filter(None, cells)))
+                # The cells as they are in the file: `row.cells` repeats one for every column it spans.
+                cells = ["".join(t.text or "" for t in tc.iter(WORD_TEXT)) for tc in row._tr.tc_lst]
+                _add_row(builder, " ".join(" ".join(cells).split()))
             continue
         text = " ".join(element.text.split())
         style = (element.style.name if element.style is not None else "") or ""
@@ -456,15 +452,19 @@ def _read_html(path: Path) -> Document:
 
 def _refuse_other(path: Path, data: bytes, *, text: bool = False) -> None:
     """Raise for a PDF or Word document under another's ending and, with `text`, for NUL bytes."""
-    if data.startswith((b"%PDF-", b"PK\x03\x04")) or (text and b"\0" in data[:4096]):
+    if data.startswith((b"%PDF-", b"PK\x03\x04")) or (text and b"\0" in data[:4096] and not data.startswith(WIDE)):
         raise FindingsError(f"{path}: not a text file. If it is a PDF or Word document, give it that ending.")
+
+
+WIDE = (b"\xff\xfe", b"\xfe\xff")
+"""How text begins that Windows calls Unicode (UTF-16)."""
 
 
 def _file_text(path: Path) -> str:
     data = path.read_bytes()
     _refuse_other(path, data, text=True)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(WIDE) else "utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -545,7 +545,7 @@ def _titles(text: str, blocks: Iterable[Block]) -> list[Block]:
     for index, (block, following) in enumerate(pairwise(blocks)):
         line, after = text[block.start : block.end], text[following.start : following.end]
         heads = following.kind == "list_item" or len(after.split()) >= 12
-        if block.kind == "paragraph" and heads and len(line.split()) <= 10 and not re.search(r"[.!?,;\"”’]$", line):
+        if block.kind == "paragraph" and heads and len(line.split()) <= 14 and not re.search(r"[.!?,;\"”’]$", line):
             blocks[index] = Block("title", block.start, block.end, 2)
     return blocks
 

@@ -116,15 +116,24 @@ def train(
     Raises:
         FindingsError: no such family, or a label that cannot be learnt from the training rows.
     """
-    family = str(settings["family"])
-    if family not in BUILDERS:
-        raise FindingsError(f"there is no family of models '{family}'. Choose from: {', '.join(BUILDERS)}.")
     _require_every_label(train_rows, labels)
-    classifier = BUILDERS[family](settings, labels, seed)
+    classifier = build(settings, labels, seed)
     classifier.fit(train_rows, validation)
     scores = classifier.scores(validation.sentences, validation.headings)
     fitted = calibration.fit(scores, validation.findings, validation.themes)
-    return Model(family, classifier, fitted, labels)
+    return Model(str(settings["family"]), classifier, fitted, labels)
+
+
+def build(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
+    """An unfitted classifier of the family that the settings name.
+
+    Raises:
+        FindingsError: no such family, or a setting out of its range.
+    """
+    family = str(settings["family"])
+    if family not in BUILDERS:
+        raise FindingsError(f"there is no family of models '{family}'. Choose from: {', '.join(BUILDERS)}.")
+    return BUILDERS[family](settings, labels, seed)
 
 
 def _require_every_label(rows: Examples, labels: Taxonomy) -> None:

@@ -8,13 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from findings import documents
-from findings.errors import FindingsError
 from findings.evaluation import theme_lists
 from findings.models import Model
 from findings.sentences import sentences
@@ -87,36 +86,38 @@ def read(path: Path, model: Model) -> Reading:
     return Reading(document.name, len(document.page_starts), labelled)
 
 
-def files(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and those of a known ending in the folders named, each once.
-
-    Raises:
-        FindingsError: a path is not there, or a folder holds no document.
-    """
+def files(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:
+    """The files named, and those of a known ending in the folders named, each once; and a message
+    for each path that is not there or holds no document. What lies in `out` is left aside."""
     found: list[Path] = []
+    missing: list[str] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in documents.READERS)
+            inside = [p for p in inside if not p.resolve().is_relative_to(out.resolve())]
             if not inside:
-                raise FindingsError(f"{path}: no document in this folder. It reads {', '.join(documents.READERS)}.")
+                missing.append(f"{path}: no document in this folder. It reads {', '.join(documents.READERS)}.")
             found.extend(inside)
         elif path.exists():
             found.append(path)
         else:
-            raise FindingsError(f"{path}: no such file or folder. Check the name.")
-    return list(dict.fromkeys(found))
+            missing.append(f"{path}: no such file or folder. Check the name.")
+    return list(dict.fromkeys(found)), missing
 
 
 def names(paths: list[Path]) -> dict[Path, str]:
-    """A name for the output of each file: its own without ending, made unique where two share it."""
-    stems = Counter(path.stem for path in paths)
-    whole = Counter(path.name for path in paths)
+    """A name for the results of each file: its own without ending, or whole, or numbered, so that
+    no two are the same, even where upper and lower case are not told apart."""
+    stems = Counter(path.stem.casefold() for path in paths)
     made: dict[Path, str] = {}
-    for number, path in enumerate(paths, 1):
-        if stems[path.stem] == 1:
-            made[path] = path.stem
-        else:
-            made[path] = path.name if whole[path.name] == 1 else f"{path.name}-{number}"
+    used: set[str] = set()
+    for path in paths:
+        name = (path.stem if stems[path.stem.casefold()] == 1 else path.name)[:100]
+        tries = (f"{name}-{number}" for number in count(2))
+        while name.casefold() in used:
+            name = next(tries)
+        used.add(name.casefold())
+        made[path] = name
     return made
 
 
@@ -126,8 +127,11 @@ def write(reading: Reading, folder: Path, name: str, model: Model) -> list[Path]
     for ending, render in FORMATS.items():
         path = folder / f"{name}.{ending}"
         temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(render(reading, model), encoding="utf-8", newline="")
-        temporary.replace(path)
+        try:
+            temporary.write_text(render(reading, model), encoding="utf-8", newline="")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         written.append(path)
     return written
 

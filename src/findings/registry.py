@@ -108,7 +108,10 @@ def find(name: str, reference: str) -> Version:
     """
     if reference == CHAMPION:
         return require_champion(name)
-    versions = MlflowClient().search_model_versions(f"name='{name}'")
+    try:
+        versions = MlflowClient().search_model_versions(f"name='{name}'")
+    except MlflowException as error:
+        raise FindingsError(f"'{name}' is no name of a model. Give the name in the registry with --model.") from error
     ordered = sorted(versions, key=lambda v: int(v.version))
     if reference == "latest":
         chosen = ordered[-1:]
@@ -157,11 +160,17 @@ def crown_first(version: Version) -> bool:
 
 @dataclass(frozen=True)
 class Match:
-    """Two versions side by side on the same sentences: quality, and how many times as fast the
-    candidate is as the base, timed in turns in this process."""
+    """Two versions side by side on the same sentences.
+
+    Attributes:
+        speed: how many times as fast the candidate is as the base, timed in turns in this process.
+        same_data: whether both were trained on the same dataset; where not, the base may have been
+            trained on sentences that it is measured on here.
+    """
 
     quality: Comparison
     speed: float
+    same_data: bool = True
 
 
 def compare(base: Version, candidate: Version) -> Match:
@@ -181,7 +190,12 @@ def compare(base: Version, candidate: Version) -> Match:
     if _keys(ours) != _keys(theirs):
         rows = theirs.assign(themes=theirs["themes"].map(list))
         ours = evaluation.table(rows, against.predict(sentences, headings), model.taxonomy)
-    return Match(evaluation.compare(ours, theirs, model.taxonomy), _times_as_fast(against, model, sentences, headings))
+    digests = {MlflowClient().get_run(v.run_id).data.tags.get("dataset.sha256") for v in (base, candidate)}
+    return Match(
+        evaluation.compare(ours, theirs, model.taxonomy),
+        _times_as_fast(against, model, sentences, headings),
+        len(digests) == 1,
+    )
 
 
 def _keys(frame: pd.DataFrame) -> set[tuple[str, ...]]:
@@ -226,21 +240,22 @@ def decide(match: Match) -> Decision:
 
 def promote(candidate: Version, *, force: bool = False) -> Decision:
     """Apply the rule to a candidate and, where it allows, let the alias name it."""
-    current = champion(candidate.name)
-    if current is None:
-        set_champion(candidate)
-        return Decision(True, "there was no champion yet")
-    if current.version == candidate.version:
-        return Decision(True, "it is the champion already")
-    decision = decide(compare(current, candidate))
-    if force and not decision.promoted:
-        decision = Decision(True, f"forced, although {decision.reason}")
-    note: dict[str, Any] = {
-        "promotion": "promoted" if decision.promoted else "refused",
-        "promotion.reason": decision.reason,
-    }
-    for key, value in note.items():
-        MlflowClient().set_model_version_tag(candidate.name, candidate.version, key, value)
-    if decision.promoted:
-        set_champion(candidate)
-    return decision
+    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())):  # two at once must not overtake each other
+        current = champion(candidate.name)
+        if current is None:
+            set_champion(candidate)
+            return Decision(True, "there was no champion yet")
+        if current.version == candidate.version:
+            return Decision(True, "it is the champion already")
+        decision = decide(compare(current, candidate))
+        if force and not decision.promoted:
+            decision = Decision(True, f"forced, although {decision.reason}")
+        note: dict[str, Any] = {
+            "promotion": "promoted" if decision.promoted else "refused",
+            "promotion.reason": decision.reason,
+        }
+        for key, value in note.items():
+            MlflowClient().set_model_version_tag(candidate.name, candidate.version, key, value)
+        if decision.promoted:
+            set_champion(candidate)
+        return decision

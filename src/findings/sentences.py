@@ -24,7 +24,7 @@ ABBREVIATIONS = frozenset(
 ENDS_ANYWAY = frozenset("etc al inc ltd co dept".split())
 """Of these, the ones after which a capital letter does begin a sentence."""
 
-LETTERED = re.compile(
+COUNTED = re.compile(
     r"\b(?:appendix|annex|option|plan|grade|item|table|figure|part|section|group|band|category|paper|room|"
     r"route|schedule) \w$",
     re.I,
@@ -35,13 +35,13 @@ TITLED = re.compile(r"\b(?:mr|mrs|ms|miss|dr|prof|rev|sir|cllr|clr|councillor)\.
 """A name's initial that looks like the word `a` or `I`."""
 
 BOUNDARY = re.compile(
-    r"[.!?…]+[\"'”’)\]*_]*"
+    r"(?<![.!?…])[.!?…]+[\"'”’)\]*_]{0,20}"
     r"(?:(?<=[a-z]{2}.)\d{1,2}(?=\s)|(?<=\])\([^()\s]*\)[*_]*)?"  # a footnote's mark, a link's target
     r"(\s+(?:(?<=\n)[> \t]+)?)(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler) )"
 )
 MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?…)”’\"'])[*_](?!\w)|`|\\(?=[\W_]|$)|\|")
 QUOTED = re.compile(r"\n[ \t]*>[> \t]*")
-LINK = re.compile(r"!?\[([^\[\]]*)\]\([^)]*\)")
+LINK = re.compile(r"!?\[([^\[\]]{0,2000})\]\([^)\n]{0,2000}\)")
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,14 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
         return True  # a line to sign on
     if text[match.start() : match.start(1)].rstrip("*_") != ".":
         return False
-    word = re.search(r"[\w.’'-]*$", text[begin : match.start()])
+    before = text[max(begin, match.start() - 100) : match.start()]
+    word = re.search(r"[\w.’'-]*$", before)
     last = word.group().lower().lstrip("'’") if word else ""
-    following = text[match.end() :]
+    following = text[match.end() : match.end() + 2]
     if re.fullmatch(r"(?:[a-z]\.)*[a-z]", last):
-        if LETTERED.search(text[begin : match.start()]):
+        if COUNTED.search(before):
             return False
-        if TITLED.search(text[begin : match.start()]):
+        if TITLED.search(before):
             return True
         if last in ("i", "a") and begin + 1 != match.start() and not re.match(r"[A-Z]\.", following):
             return False  # "... than I.", "plan A."
@@ -126,7 +127,7 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
         return not (last in ("p.m", "a.m") and re.match(r"[A-Z]", following))
     if last in ("no", "nos", "p", "pp", "para", "paras", "ref", "v", "mar", "jun", "sep", "vol", "fig", "ext"):
         return bool(re.match(r"\d", following))
-    if re.fullmatch(r"\d{1,3}", last) and text[begin : match.start()].strip("*_") == last:
+    if re.fullmatch(r"\d{1,3}", last) and before.strip("*_") == last:
         return True  # a number that opens the sentence is a paragraph's
     return last in ABBREVIATIONS and last not in ENDS_ANYWAY
 

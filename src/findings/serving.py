@@ -100,6 +100,8 @@ def inputs(data: Any) -> tuple[list[str], list[str]]:
 
 def _columns_of_rows(rows: Sequence[Any]) -> dict[str, list[Any]]:
     if rows and isinstance(rows[0], Mapping):
+        if not any(isinstance(row, Mapping) and "sentence" in row for row in rows):
+            return {}
         for number, row in enumerate(rows, 1):
             if not isinstance(row, Mapping):
                 raise FindingsError(f"row {number}: not an object with 'sentence', as the first row is.")

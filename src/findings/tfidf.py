@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,17 @@ MAX_DESCRIPTION = 2**30
 """Bytes that a file's description may unpack to."""
 
 
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "words": (lambda n: 1 <= n <= 5, "1 to 5"),
+    "characters": (lambda n: 2 <= n <= 8, "2 to 8"),
+    "C": (lambda c: c > 0, "a number above 0"),
+    "C_themes": (lambda c: c > 0, "a number above 0"),
+    "class_weight": (lambda w: w in (None, "balanced"), "balanced or null"),
+    "heading_weight": (lambda w: w >= 0, "0 or more"),
+    "heading_dropout": (lambda p: 0 <= p <= 1, "0 to 1"),
+}
+
+
 class TfidfClassifier:
     """See the module. Parameters are those of `conf/model/tfidf.yaml`."""
 
@@ -73,7 +84,14 @@ class TfidfClassifier:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> TfidfClassifier:
-        """An unfitted classifier."""
+        """An unfitted classifier.
+
+        Raises:
+            FindingsError: a setting is out of its range.
+        """
+        for name, (fits, rule) in RANGES.items():
+            if not fits(settings[name]):
+                raise FindingsError(f"model.{name}={settings[name]}: out of range. Give {rule}.")
         shared = {"sublinear_tf": True, "dtype": np.float32}
 
         def words() -> TfidfVectorizer:

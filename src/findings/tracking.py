@@ -13,18 +13,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
+from sqlalchemy.exc import SQLAlchemyError
 
 from findings import plots
 from findings.dataset import Built
@@ -32,6 +33,7 @@ from findings.errors import FindingsError
 from findings.evaluation import Evaluation
 from findings.taxonomy import Taxonomy
 
+SQLITE = "sqlite:///"
 PARENT_VARIABLE = "FINDINGS_PARENT_RUN"
 """Tells the runs of a sweep, which may be other processes, their parent's id."""
 
@@ -48,7 +50,14 @@ def store_uri(configured: str | None = None) -> str:
 
     Always absolute: a relative SQLite path would start a second store elsewhere.
     """
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
+    path = _sqlite_path(uri)
+    return uri if path is None else f"{SQLITE}{path}"
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The absolute path of a SQLite store; None for a server."""
+    return Path(uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) else None
 
 
 def quiet() -> None:
@@ -62,7 +71,8 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
     """Point MLflow at the store and make store and experiment if they are not there.
 
     Safe for many processes at once on a fresh store: the first initialises it under a lock, in
-    write-ahead mode, so that readers and writers do not shut each other out.
+    write-ahead mode, so that readers and writers do not shut each other out. Unless `create`,
+    nothing is written: that is for verbs that only look things up.
 
     Raises:
         FindingsError: the store does not answer, or, unless `create`, is not there.
@@ -70,46 +80,39 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
     quiet()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = store_uri(settings["uri"])
-    if not create and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    path = _sqlite_path(uri)
+    if not create and path is not None and not path.is_file():
         raise FindingsError(f"{uri}: no store there. Run `findings train` first, or set MLFLOW_TRACKING_URI to yours.")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    try:
+        if create:
+            _make(uri, path, settings["experiment"])
+        return MlflowClient()
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise FindingsError(f"{uri}: MLflow's store cannot be used: {reason}. Check it, or name another.") from error
+
+
+def _make(uri: str, path: Path | None, experiment: str) -> None:
     with lock(uri):
-        if uri.startswith("sqlite:///"):
-            path = Path(uri.removeprefix("sqlite:///"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(path, timeout=60) as database:
+        location = None  # a server has its own
+        if path is not None:
+            with closing(sqlite3.connect(path, timeout=60)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
-            database.close()
+            location = (path.parent / "artifacts" / experiment).as_uri()
         client = MlflowClient()
-        try:
-            experiment = client.get_experiment_by_name(settings["experiment"])
-            if experiment is None:
-                client.create_experiment(settings["experiment"], artifact_location=_artifact_location(uri, settings))
-        except MlflowException as error:
-            raise FindingsError(f"{uri}: MLflow's store does not answer: {_first_line(error)}") from error
-    mlflow.set_experiment(settings["experiment"])
-    return client
-
-
-def _artifact_location(uri: str, settings: Mapping[str, Any]) -> str | None:
-    if not uri.startswith("sqlite:///"):
-        return None  # the server's own
-    return str((Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / settings["experiment"]).as_uri())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=location)
+    mlflow.set_experiment(experiment)
 
 
 def lock(uri: str) -> FileLock:
     """A lock between processes that use the same store."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).parent / ".findings.lock"
-    else:
-        path = Path(tempfile.gettempdir()) / f"findings-{os.getuid()}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=600)
+    path = _sqlite_path(uri)
+    folder = path.parent if path is not None else Path(tempfile.gettempdir()) / f"findings-{os.getuid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".findings.lock", timeout=600)
 
 
 class ParentRun(Callback):
@@ -144,11 +147,8 @@ class ParentRun(Callback):
 def run(name: str) -> Iterator[mlflow.ActiveRun]:
     """An MLflow run that ends as FINISHED, FAILED, or, when it is stopped by Ctrl-C, KILLED."""
     tags = {"mlflow.parentRunId": os.environ[PARENT_VARIABLE]} if os.environ.get(PARENT_VARIABLE) else {}
-    if commit := _git_commit():
-        tags["mlflow.source.git.commit"] = commit
-    active = mlflow.start_run(run_name=name, tags=tags)
     try:
-        yield active
+        yield mlflow.start_run(run_name=name, tags=tags | _git_tags())
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
         raise
@@ -158,14 +158,24 @@ def run(name: str) -> Iterator[mlflow.ActiveRun]:
     mlflow.end_run("FINISHED")
 
 
-def _git_commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    folder = Path(__file__).parent
-    try:
+def _git_tags() -> dict[str, str]:
+    """The commit of the checkout that this code is in, and whether it has been changed since; none
+    for an installed package, also where its environment lies in somebody's repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        folder = Path(__file__).parent
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return {
+            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
+            "git.changed": str(bool(git("status", "--short"))),
+        }
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+        return {}
 
 
 def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
@@ -250,7 +260,8 @@ def read_predictions(run_id: str, split: str) -> pd.DataFrame:
 
 
 def log_cost(run_id: str, seconds: float, sentences_per_second: float, model_bytes: int) -> None:
-    """Record what the model costs: training time, peak memory, speed on one batch, size."""
+    """Record what the model costs: training time, the process's peak memory so far (in a sweep the
+    runs before count too), speed in batches, size."""
     unit = 2**30 if sys.platform == "darwin" else 2**20  # ru_maxrss is in bytes there, in KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     now = int(time.time() * 1000)

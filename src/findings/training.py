@@ -52,6 +52,7 @@ def train(settings: Mapping[str, Any]) -> Outcome:
     console = Console(stderr=True)
     with console.status("building the dataset") as status:
         built = build_dataset(settings)
+        models.build(settings["model"], built.taxonomy, int(settings["seed"]))  # settings out of range end here
         status.update("opening the store")
         tracking.connect(settings["tracking"])
         family, seed = settings["model"]["family"], int(settings["seed"])
@@ -75,13 +76,13 @@ def train(settings: Mapping[str, Any]) -> Outcome:
                 size = sum(file.stat().st_size for file in folder.rglob("*"))
                 tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
                 info = serving.log(folder)
-        version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, name)
-        decision = None
-        if registry.crown_first(version):
-            decision = Decision(True, "there was no champion yet")
-        elif settings["promote"]:
-            status.update("comparing with the champion")
-            decision = registry.promote(version)
+            version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, name)
+            decision = None
+            if registry.crown_first(version):
+                decision = Decision(True, "there was no champion yet")
+            elif settings["promote"]:
+                status.update("comparing with the champion")
+                decision = registry.promote(version)
     return Outcome(run_id, version, evaluations["validation"], evaluations["test"], decision)
 
 

@@ -1,0 +1,37 @@
+"""What the champion reaches on annotated sentences of real documents: the README's figures.
+
+    python benchmarks/real_documents.py sentences.jsonl [more.jsonl ...]
+
+Each line of a file is an object with `sentence`, `finding`, `themes`, perhaps `heading`, and the
+document it is from as `source_file_id` or `file`. Such text is not part of this repository.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+from findings import evaluation, registry, tracking
+
+
+def main() -> None:
+    tracking.connect({"uri": None, "experiment": "findings"}, create=False)
+    version = registry.require_champion("findings")
+    model = registry.load(version)
+    print(f"{version}, run {version.run_id}")
+    for path in sys.argv[1:]:
+        rows = pd.read_json(path, lines=True, dtype=False)
+        column = next(name for name in ("source_file_id", "file") if name in rows)
+        rows = rows.assign(sentence_id=rows["id"], document_id=rows[column].astype(str))
+        for headings in ("known", "removed") if "heading" in rows else ("none",):
+            shown = rows if headings == "known" else rows.assign(heading="")
+            predictions = model.predict(shown["sentence"].tolist(), shown["heading"].tolist())
+            result = evaluation.evaluate(evaluation.table(shown, predictions, model.taxonomy), model.taxonomy)
+            print(f"{path}: {result.sentences} sentences, {result.documents} documents, headings {headings}")
+            for name, figure in result.metrics.items():
+                print(f"  {name:26} {figure}")
+
+
+if __name__ == "__main__":
+    main()
