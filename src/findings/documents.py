@@ -39,7 +39,7 @@ TABLE_CELL = re.compile(
     re.I,
 )
 LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
-NO_TITLE = re.compile(r"[.!?]\s|[.!?,;\"”’]$")
+NO_TITLE = re.compile(r"[.!?,;\"”’]$")
 GRADE = re.compile(
     r"^(?=.{0,160}$)(?:.*\b(?:judgement|effectiveness|impact|progress|leavers|permanence|performance|protection|"
     r"governance|care|practice|services?|board)\b.*)[\s|:*]+"
@@ -546,7 +546,8 @@ def _titles(text: str, blocks: Iterable[Block]) -> list[Block]:
     for index, (block, following) in enumerate(pairwise(blocks)):
         line, after = text[block.start : block.end], text[following.start : following.end]
         heads = following.kind == "list_item" or len(after.split()) >= 12
-        if block.kind == "paragraph" and heads and len(line.split()) <= 14 and not NO_TITLE.search(line):
+        longest = 10 if re.search(r"[.!?]\s", line) else 14
+        if block.kind == "paragraph" and heads and len(line.split()) <= longest and not NO_TITLE.search(line):
             blocks[index] = Block("title", block.start, block.end, 2)
     return blocks
 
