@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,8 +123,6 @@ def test_read_reads_the_others_and_names_the_bad_one(store, tmp_path):
 
 
 def test_data_check_lists_violations_with_file_and_row(corpus, tmp_path):
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(corpus, broken)
     table = sorted((broken / "annotations").glob("*.csv"))[0]
@@ -136,6 +135,16 @@ def test_data_check_lists_violations_with_file_and_row(corpus, tmp_path):
     assert f"{table.name}:2" in done.stdout
     assert "stronk" in done.stdout
     assert command("data", "check", corpus, cwd=tmp_path).returncode == 0
+
+
+def test_data_build_writes_the_splits_and_is_the_same_twice(corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus, folder)
+    first, second = (command("data", "build", "data=local", f"data.folder={folder}", cwd=tmp_path) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert "SHA-256" in first.stdout
+    assert first.stdout == second.stdout
+    assert sorted(path.stem for path in folder.glob("*.jsonl")) == ["test", "train", "validation"]
 
 
 def test_sweep_runs_are_nested_under_one_parent(store, tmp_path):
