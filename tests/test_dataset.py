@@ -10,7 +10,6 @@ from corpora import Paper, change, write, write_corpus
 
 from findings import dataset, taxonomy
 from findings.annotations import KINDS, SPLITS, InvalidCorpusError, read_corpus
-from findings.errors import FindingsError
 from findings.sentences import sentences
 
 DATA = Path(__file__).parent.parent / "data"
@@ -123,12 +122,6 @@ def test_empty_split(tmp_path, split):
     assert told.startswith(f"{folder / 'documents.csv'}: the split '{split}' is empty. Give at least one authority")
     assert "\n" not in told
     assert [str(violation) for violation in dataset.check(folder, taxonomy=LABELS)[0]] == [told]
-
-
-def test_nothing_to_work_on():
-    with pytest.raises(FindingsError, match=r"^the slice: no sentences\. Check the dataset with `findings data check`"):
-        dataset.require_rows(pd.DataFrame(), "the slice")
-    dataset.require_rows(pd.DataFrame({"sentence": ["Something."]}), "the slice")
 
 
 # Near-duplicates ---------------------------------------------------------------------------------

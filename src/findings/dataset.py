@@ -18,7 +18,6 @@ import pandas as pd
 
 from findings import annotations as corpora
 from findings.annotations import SPLITS, Annotation, Corpus, DocumentEntry, InvalidCorpusError, Violation
-from findings.errors import FindingsError
 from findings.sentences import Sentence, sentences
 from findings.taxonomy import Taxonomy
 
@@ -222,9 +221,3 @@ def near_duplicates(texts: list[str], threshold: float = NEAR) -> list[tuple[int
             if begin + row < column:
                 pairs.append((int(begin + row), int(column), float(value)))
     return sorted(pairs)
-
-
-def require_rows(frame: pd.DataFrame, what: str) -> None:
-    """Raise a `FindingsError` when there is nothing to work on."""
-    if frame.empty:
-        raise FindingsError(f"{what}: no sentences. Check the dataset with `findings data check`.")
