@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,8 @@ MAX_BYTES = 100 * 2**20
 MAX_TEXT_BYTES = 10 * 2**20
 """The same for HTML, Markdown and plain text."""
 
-BULLET = re.compile(r"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[-–—+](?=\s)|o(?=\s{1,3}[A-Z]))\s*")
+DASHES = "-–—−"
+BULLET = re.compile(rf"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[{DASHES}+](?=\s)|o(?=\s{{1,3}}[A-Z]))\s*")
 EMPHASIS = re.compile(r"\*\*|\*\S[^*]*(?<=\S)\*(?!\w)")
 ORDERED = re.compile(r"(\d{1,3})[.)]\s+")
 NUMBER = re.compile(r"^\(?(\d{1,3})[.)]\s*(?=[A-Z‘’“\"'(])")
@@ -36,6 +37,13 @@ TABLE_HEAD = re.compile(r"^judgements?\W+grades?\W*$", re.I)
 TABLE_CELL = re.compile(
     r"^(?:(?:the )?(?:overall effectiveness|(?:experiences and progress|impact of leaders)\b[^.]{0,90}))?[\s:]*"
     r"(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?|to be good)?$",
+    re.I,
+)
+GRADE_CELL = re.compile(
+    r"outstanding|good|adequate|inadequate|requires\s+improvement(?:\s+to\s+be\s+good)?|grade", re.I
+)
+GRADE_PART = re.compile(
+    rf"{GRADE_CELL.pattern}|requires(?:\s+improvement\s+to(?:\s+be)?)?|improvement|(?:(?:improvement\s+)?to\s+)?be\s+good",
     re.I,
 )
 LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
@@ -181,7 +189,7 @@ def _read_pdf(path: Path) -> Document:
         is_html = re.search(rb"<!doctype\s+html|<html|<head", head, re.I)
         what = "an HTML page, not a PDF: the publisher's site served an error page" if is_html else "not a PDF"
         raise FindingsError(f"{path}: this is {what}. Fetch the file again.")
-    lines = pdf.read_lines(path)
+    lines = list(_in_reading_order(pdf.read_lines(path)))
     builder = _Builder()
     if lines:
         _Layout(lines).build(builder)
@@ -189,12 +197,33 @@ def _read_pdf(path: Path) -> Document:
     return replace(document, blocks=tuple(_graded(document.text, list(document.blocks))))
 
 
+def _in_reading_order(lines: list[pdf.Line]) -> Iterator[pdf.Line]:
+    """The lines of each page from top to bottom. Most are stored so; where some are not and the page
+    has one column, they are sorted."""
+    for _, page in groupby(lines, key=lambda line: line.page):
+        stored = list(page)
+        rises = any(line.bottom > last.top + 2 * (last.top - last.bottom) for last, line in pairwise(stored[2:]))
+        beside = sum(line.left > last.right and _is_level(last, line) for last, line in pairwise(stored))
+        if rises and beside < 0.2 * len(stored):
+            # A raised mark stands a little higher than its line and must stay behind it.
+            yield from sorted(stored, key=lambda line: (-round(line.bottom + line.top) // 12, line.left))
+        else:
+            yield from stored
+
+
+def _is_level(line: pdf.Line, other: pdf.Line) -> bool:
+    return min(line.top, other.top) - max(line.bottom, other.bottom) > 0.5 * min(
+        line.top - line.bottom, other.top - other.bottom
+    )
+
+
 class _Layout:
     """The lines of a PDF → blocks, by size, weight, position and how the lines begin."""
 
     def __init__(self, lines: list[pdf.Line]) -> None:
-        self.furniture = _running_lines(lines)
+        self.furniture = _running_lines(lines) | _contents(lines)
         self.lines = lines
+        self.rows = _grade_rows([line for line in lines if line not in self.furniture])
         weight: Counter[float] = Counter()
         for line in lines:
             weight[line.size] += len(line.text)
@@ -205,7 +234,12 @@ class _Layout:
         group: list[pdf.Line] = []
         later: list[list[pdf.Line]] = []  # footnotes at the foot of a page that a paragraph runs over
         for line in self.lines:
-            if line in self.furniture:
+            if line in self.furniture or (row := self.rows.get(line)) == ():
+                continue
+            if row is not None:
+                self._add_all(builder, [group, *later])
+                group, later = [], []
+                self._add_row(builder, row)
                 continue
             if group and self._is_note(line, group):
                 if later and not re.match(r"\d", line.text):
@@ -216,16 +250,24 @@ class _Layout:
             if group and self._continues(group, line):
                 group.append(line)
                 continue
-            self._add(builder, group)
-            for note in later:
-                self._add(builder, note)
+            self._add_all(builder, [group, *later])
             group, later = [line], []
-        self._add(builder, group)
-        for note in later:
-            self._add(builder, note)
+        self._add_all(builder, [group, *later])
         for line in self.lines:
             if line in self.furniture:
                 builder.blocks.append(Block("furniture", builder.length, builder.length))
+
+    def _add_row(self, builder: _Builder, row: tuple[pdf.Line, ...]) -> None:
+        """A row of a table of grades: its label's lines, then its grade's. Where a section's heading
+        carries its grade beside it, the heading heads."""
+        beside = self._is_heading(row[0]) and row[0].page > 1
+        if beside:
+            self._add(builder, [line for line in row if not GRADE_PART.fullmatch(line.text)])
+        builder.add("judgement", [(self._unwrap(line.text, ""), line.page) for line in row], level=0 if beside else 1)
+
+    def _add_all(self, builder: _Builder, groups: Iterable[list[pdf.Line]]) -> None:
+        for group in groups:
+            self._add(builder, group)
 
     def _is_heading(self, line: pdf.Line) -> bool:
         larger = line.size >= self.body + 1
@@ -237,20 +279,22 @@ class _Layout:
 
     def _continues(self, group: list[pdf.Line], line: pdf.Line) -> bool:
         last = group[-1]
+        if _follows_in_row(last, line):
+            return True
         heading = self._is_heading(group[0])
+        if heading and last.text.endswith(",") and self._is_near(last, line) and abs(line.size - last.size) < 0.6:
+            return True  # names after the lead inspector's may be set in another weight
         if heading != self._is_heading(line) or abs(line.size - last.size) > 0.6:
             return False
-        if BULLET.match(line.text) or LETTERED.match(line.text):
+        if (BULLET.match(line.text) and not self._dash_inside(group, line)) or LETTERED.match(line.text):
             return False
-        if NUMBER.match(line.text) and (heading or not self._mid_sentence(last)):
+        if (number := NUMBER.match(line.text)) and (
+            heading or not self._mid_sentence(last) or _is_next(group[0].text, number.group(1))
+        ):
             return False
         height = max(last.top - last.bottom, 1.0)
         if heading:
-            return (
-                line.page == last.page
-                and 0 <= last.bottom - line.top + height < 1.9 * height
-                and not (last.text.endswith(".") or line.bold != last.bold)
-            )
+            return self._is_near(last, line) and not (last.text.endswith(".") or line.bold != last.bold)
         if line.page != last.page:
             hangs = len(group) > 1 and abs(group[1].left - line.left) < 8 and NUMBER.match(group[0].text)
             return self._mid_sentence(last) or line.text[0].islower() or bool(hangs)
@@ -261,6 +305,17 @@ class _Layout:
             -0.5 * height < gap < (1.5 if self._mid_sentence(last) else 0.75) * height
             and (line.left - group[0].left) < 120
         )
+
+    def _is_near(self, last: pdf.Line, line: pdf.Line) -> bool:
+        height = max(last.top - last.bottom, 1.0)
+        return line.page == last.page and 0 <= last.bottom - line.top + height < 1.9 * height
+
+    def _dash_inside(self, group: list[pdf.Line], line: pdf.Line) -> bool:
+        """Whether a line that begins with a dash goes on with the sentence of the line before."""
+        last = group[-1]
+        dash = line.text[0] in DASHES and not group[0].text.startswith(line.text[0])
+        hangs = abs(line.left - last.left) < 2 or (last is group[0] and bool(NUMBER.match(last.text)))
+        return dash and hangs and self._mid_sentence(last) and self._is_near(last, line)
 
     def _mid_sentence(self, line: pdf.Line) -> bool:
         return not SENTENCE_END.search(line.text)
@@ -326,15 +381,96 @@ def _running_lines(lines: list[pdf.Line]) -> set[pdf.Line]:
     for page in pages.values():
         ordered = sorted(page, key=lambda line: -line.top)
         edges.append([*ordered[:3], *ordered[3:][-3:]])
-    seen = Counter(key for edge in edges for key in {_masked(line) for line in edge})
+    places: dict[str, list[pdf.Line]] = {}
+    for line in {line for edge in edges for line in edge}:
+        places.setdefault(_masked(line), []).append(line)
     often = max(2, min(3, len(pages)))
-    return {
-        line
-        for edge in edges
-        for line in edge
-        if (seen[_masked(line)] >= often and not BULLET.match(line.text))
-        or re.fullmatch(r"(?:page\s*)?\d{1,3}(?:\s*of\s*\d{1,3})?", line.text, re.I)
-    }
+    smallest = Counter(line.size for line in lines).most_common(1)[0][0] - 1
+    running = set()
+    for line in {line for edge in edges for line in edge}:
+        alike = places[_masked(line)]
+        same_place = {other.page for other in alike if abs(other.top - line.top) < 6}
+        recurs = len(same_place) >= often or (len({other.page for other in alike}) >= often and line.size < smallest)
+        number = re.fullmatch(r"(?:page\s*)?\d{1,3}(?:\s*of\s*\d{1,3})?", line.text, re.I)
+        if number or (recurs and not BULLET.match(line.text)):
+            running.add(line)
+    return running
+
+
+def _is_next(text: str, number: str) -> bool:
+    """Whether `number` comes after the one that `text` begins with."""
+    before = NUMBER.match(text)
+    return before is not None and int(number) == int(before.group(1)) + 1
+
+
+def _follows_in_row(last: pdf.Line, line: pdf.Line) -> bool:
+    """Whether `line` goes on in the row of `last`, as where a footnote's mark has parted the two."""
+    height = last.top - last.bottom
+    return (
+        line.page == last.page
+        and _is_level(last, line)
+        and -0.3 * height < line.left - last.right < pdf.CELL_GAP * height
+    )
+
+
+def _contents(lines: list[pdf.Line]) -> set[pdf.Line]:
+    """The lines of a table of contents: from its title to the last line on its page that ends on a page's number."""
+    for index, line in enumerate(lines):
+        if re.fullmatch(r"(?:table of )?contents", line.text, re.I):
+            page = [other for other in lines[index:] if other.page == line.page]
+            ends = [n for n, other in enumerate(page) if re.search(r"(?:^|[\s.…])\d{1,3}$", other.text)]
+            return set(page[: ends[-1] + 1]) if len(ends) >= 3 else set()
+    return set()
+
+
+def _grade_rows(lines: list[pdf.Line]) -> dict[pdf.Line, tuple[pdf.Line, ...]]:
+    """The rows of tables of grades: the first line of each row → the lines of its label and then of its
+    grade, the row's other lines → nothing. A grade stands in a column of its own, right of its label."""
+    rows: dict[pdf.Line, tuple[pdf.Line, ...]] = {}
+    for page in sorted({line.page for line in lines}):
+        here = [line for line in lines if line.page == page]
+        cells = _grade_cells(here)
+        taken = {line for cell in cells for line in cell}
+        labels = [line for line in here if line not in taken]
+        for cell in cells:
+            label = _row_label(cell, labels)
+            if label and not rows.keys() & set(label):
+                row = (*label, *cell)
+                first = min(row, key=lines.index)
+                rows.update(dict.fromkeys(row, ()))
+                rows[first] = row
+    return rows
+
+
+def _grade_cells(lines: list[pdf.Line]) -> list[tuple[pdf.Line, ...]]:
+    """Lines that hold nothing but a grade, each with those that a wrapped grade goes on in."""
+    parts = [line for line in lines if GRADE_PART.fullmatch(line.text)]
+    cells: list[tuple[pdf.Line, ...]] = []
+    for line in sorted(parts, key=lambda line: (round(line.left), -line.top)):
+        last = cells[-1] if cells else ()
+        together = " ".join([*(part.text for part in last), line.text])
+        near = (
+            last and abs(last[-1].left - line.left) < 3 and last[-1].bottom - line.top < last[-1].top - last[-1].bottom
+        )
+        if near and GRADE_PART.fullmatch(together):
+            cells[-1] = (*last, line)
+        else:
+            cells.append((line,))
+    return [cell for cell in cells if GRADE_CELL.fullmatch(" ".join(line.text for line in cell))]
+
+
+def _row_label(cell: tuple[pdf.Line, ...], lines: list[pdf.Line]) -> list[pdf.Line]:
+    """The lines left of a grade, level with it or wrapped about it; none where it stands alone."""
+    top, bottom = cell[0].top, cell[-1].bottom
+    left = [line for line in lines if line.right <= cell[0].left + 5]
+    label = [line for line in left if line.bottom < top and line.top > bottom]
+    for line in sorted(left, key=lambda line: -line.top) * 2:  # what wraps above and below it
+        height = line.top - line.bottom
+        touches = any(-0.1 < other.bottom - line.top < 0.5 * height or -0.1 < line.bottom - other.top < 0.5 * height
+                      for other in label)  # fmt: skip
+        if touches and line not in label:
+            label.append(line)
+    return sorted(label, key=lambda line: -line.top)
 
 
 def _masked(line: pdf.Line) -> str:

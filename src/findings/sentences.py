@@ -37,7 +37,7 @@ TITLED = re.compile(r"\b(?:mr|mrs|ms|miss|dr|prof|rev|sir|cllr|clr|councillor)\.
 BOUNDARY = re.compile(
     r"(?<![.!?…])[.!?…]+[\"'”’)\]*_]{0,20}"
     r"(?:(?<=[a-z]{2}.)\d{1,2}(?=\s)|(?<=\])\([^()\s]*\)[*_]*)?"  # a footnote's mark, a link's target
-    r"(\s+(?:(?<=\n)[> \t]+)?)(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler) )"
+    r"(\s+(?:(?<=\n)[> \t]+)?|(?<=[a-z)]\.)(?=[A-Z][a-z]{2,} ))(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler)[ :])"
 )
 MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?…)”’\"'])[*_](?!\w)|`|\\(?=[\W_]|$)|\|")
 QUOTED = re.compile(r"\n[ \t]*>[> \t]*")
@@ -113,6 +113,8 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
     if text[match.start() : match.start(1)].rstrip("*_") != ".":
         return False
     before = text[max(begin, match.start() - 100) : match.start()]
+    if not match.group(1) and re.search(r"[./@]\S*$", before):
+        return True  # an address; a blank is missing after other full stops ("was late.This")
     word = re.search(r"[\w.’'-]*$", before)
     last = word.group().lower().lstrip("'’") if word else ""
     following = text[match.end() : match.end() + 2]
