@@ -40,12 +40,9 @@ TABLE_CELL = re.compile(
     re.I,
 )
 GRADE_CELL = re.compile(
-    r"outstanding|good|adequate|inadequate|requires\s+improvement(?:\s+to\s+be\s+good)?|grade", re.I
+    r"(?=[A-Z])(?i:outstanding|good|adequate|inadequate|requires\s+improvement(?:\s+to\s+be\s+good)?|grade)"
 )
-GRADE_PART = re.compile(
-    rf"{GRADE_CELL.pattern}|requires(?:\s+improvement\s+to(?:\s+be)?)?|improvement|(?:(?:improvement\s+)?to\s+)?be\s+good",
-    re.I,
-)
+WRAPPED_GRADE = "requires improvement to be good".split()
 LETTERED = re.compile(r"^\(?(?:[ivx]{1,4}|[a-z])[.)]\s+(?=\w)")
 NO_TITLE = re.compile(r"[.!?,;\"”’]$")
 GRADE = re.compile(
@@ -262,7 +259,7 @@ class _Layout:
         carries its grade beside it, the heading heads."""
         beside = self._is_heading(row[0]) and row[0].page > 1
         if beside:
-            self._add(builder, [line for line in row if not GRADE_PART.fullmatch(line.text)])
+            self._add(builder, [line for line in row if not _is_grade_part(line.text)])
         builder.add("judgement", [(self._unwrap(line.text, ""), line.page) for line in row], level=0 if beside else 1)
 
     def _add_all(self, builder: _Builder, groups: Iterable[list[pdf.Line]]) -> None:
@@ -444,7 +441,7 @@ def _grade_rows(lines: list[pdf.Line]) -> dict[pdf.Line, tuple[pdf.Line, ...]]:
 
 def _grade_cells(lines: list[pdf.Line]) -> list[tuple[pdf.Line, ...]]:
     """Lines that hold nothing but a grade, each with those that a wrapped grade goes on in."""
-    parts = [line for line in lines if GRADE_PART.fullmatch(line.text)]
+    parts = [line for line in lines if _is_grade_part(line.text)]
     cells: list[tuple[pdf.Line, ...]] = []
     for line in sorted(parts, key=lambda line: (round(line.left), -line.top)):
         last = cells[-1] if cells else ()
@@ -452,11 +449,18 @@ def _grade_cells(lines: list[pdf.Line]) -> list[tuple[pdf.Line, ...]]:
         near = (
             last and abs(last[-1].left - line.left) < 3 and last[-1].bottom - line.top < last[-1].top - last[-1].bottom
         )
-        if near and GRADE_PART.fullmatch(together):
+        if near and _is_grade_part(together):
             cells[-1] = (*last, line)
         else:
             cells.append((line,))
     return [cell for cell in cells if GRADE_CELL.fullmatch(" ".join(line.text for line in cell))]
+
+
+def _is_grade_part(text: str) -> bool:
+    """Whether the text is a grade, or words of one that is wrapped."""
+    words = text.lower().split()
+    starts = range(len(WRAPPED_GRADE) - len(words) + 1)
+    return bool(GRADE_CELL.fullmatch(text)) or any(WRAPPED_GRADE[at : at + len(words)] == words for at in starts)
 
 
 def _row_label(cell: tuple[pdf.Line, ...], lines: list[pdf.Line]) -> list[pdf.Line]:

@@ -37,7 +37,9 @@ TITLED = re.compile(r"\b(?:mr|mrs|ms|miss|dr|prof|rev|sir|cllr|clr|councillor)\.
 BOUNDARY = re.compile(
     r"(?<![.!?…])[.!?…]+[\"'”’)\]*_]{0,20}"
     r"(?:(?<=[a-z]{2}.)\d{1,2}(?=\s)|(?<=\])\([^()\s]*\)[*_]*)?"  # a footnote's mark, a link's target
-    r"(\s+(?:(?<=\n)[> \t]+)?|(?<=[a-z)]\.)(?=[A-Z][a-z]{2,} ))(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler)[ :])"
+    r"(\s+(?:(?<=\n)[> \t]+)?|(?<=[a-z)]\.)(?=[A-Z][a-z]{2,} ))"
+    r"(?!\([^()]{1,20}\)\s*$)"  # "(Recommendation)" at the end belongs to what it marks
+    r"(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler)[ :])"
 )
 MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?…)”’\"'])[*_](?!\w)|`|\\(?=[\W_]|$)|\|")
 QUOTED = re.compile(r"\n[ \t]*>[> \t]*")
