@@ -36,8 +36,8 @@
     }
     for (const part of parts) part.hidden = !part.querySelector(".s:not(.off)");
     for (const cell of cells) cell.setAttribute("aria-pressed", pressed(cell, chosen));
-    one("count").textContent =
-      shown === rows.length ? `${shown} sentences` : `${shown} of ${rows.length} sentences shown`;
+    const total = `${rows.length} sentence${rows.length === 1 ? "" : "s"}`;
+    one("count").textContent = shown === rows.length ? total : `${shown} of ${total} shown`;
   }
 
   function choose(finding, number) {
