@@ -116,7 +116,10 @@ def test_read_reads_the_others_and_names_the_bad_one(store, tmp_path):
     assert "gone.pdf: no such file" in done.stderr
     assert "Traceback" not in done.stderr
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert made == ["also.csv", "also.html", "also.jsonl", "good.csv", "good.html", "good.jsonl"]
+    assert made == [
+        f"{n}.{e}" for n in ("also", "good") for e in ("csv", "document.json", "html", "jsonl", "md", "xlsx")
+    ]
+    assert "findings version 1 (run " in (tmp_path / "out" / "good.html").read_text()
     rows = [json.loads(line) for line in (tmp_path / "out" / "good.jsonl").read_text().splitlines()]
     assert [row["sentence"] for row in rows] == ["Supervision is regular.", "Plans drift for too many children."]
     assert "2 of 4 documents" in done.stdout

@@ -41,6 +41,8 @@ def test_the_wheel_holds_configuration_page_and_data(wheel):
         "findings/conf/model/tfidf.yaml",
         "findings/conf/sweep/tfidf.yaml",
         "findings/reading.html",
+        "findings/reading.css",
+        "findings/reading.js",
         "findings/py.typed",
         "findings/data/authored/documents.csv",
         "findings/data/GUIDE.md",

@@ -1,10 +1,9 @@
-import csv
 import json
-import re
 
 import pytest
 
-from findings import reading, registry
+from findings import pages, reading, registry
+from findings.about import About
 
 TEXT = """# Visit to Examplemoor
 
@@ -29,9 +28,7 @@ def model(connected):
 @pytest.fixture
 def read(model, tmp_path):
     (tmp_path / "visit.md").write_text(TEXT)
-    made = reading.read(tmp_path / "visit.md", model)
-    reading.write(made, tmp_path, "visit", model)
-    return made
+    return reading.read(tmp_path / "visit.md", model)
 
 
 def test_every_sentence_has_its_place_and_labels(read):
@@ -43,33 +40,16 @@ def test_every_sentence_has_its_place_and_labels(read):
     assert all(TEXT[s.start : s.end].startswith(s.sentence[:5]) for s in read.sentences)
 
 
-def test_json_lines_hold_one_sentence_each(read, tmp_path):
+def test_a_reading_holds_what_the_document_says_of_itself(read):
+    assert (read.name, read.pages) == ("visit.md", 1)
+    assert isinstance(read.about, About)
+
+
+def test_json_lines_hold_one_sentence_each(read, model, tmp_path):
+    pages.write(read, tmp_path, "visit", model.taxonomy, "the champion")
     rows = [json.loads(line) for line in (tmp_path / "visit.jsonl").read_text().splitlines()]
     assert [row["sentence"] for row in rows] == [s.sentence for s in read.sentences]
     assert rows[0]["document"] == "visit.md"
-
-
-def test_csv_cells_cannot_run_as_formulas(read, tmp_path):
-    with (tmp_path / "visit.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(read.sentences)
-    assert all(not str(value).startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
-    assert any(row["sentence"].startswith("'=SUM") for row in rows)
-
-
-def test_html_is_self_contained_and_inert(read, tmp_path):
-    page = (tmp_path / "visit.html").read_text()
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
-    assert not re.search(r"(?:src|href|url)\s*[=(]", page)
-    assert "The timeliness of visits." in page
-    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
-    for mark in reading.MARKS.values():
-        assert mark in page
-
-
-def test_nothing_half_written_is_left(read, tmp_path):
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["visit.csv", "visit.html", "visit.jsonl", "visit.md"]
 
 
 def test_files_takes_folders_and_names_what_is_missing(tmp_path):

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -238,7 +239,7 @@ def _promote(options: argparse.Namespace) -> int:
 def _read(options: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    from findings import reading
+    from findings import pages, reading
 
     paths, failed = reading.files(options.paths, options.out)
     if not paths:
@@ -248,6 +249,7 @@ def _read(options: argparse.Namespace) -> int:
 
     version = registry.require_champion(_store(options))
     model = registry.load(version)
+    by = f"{version} (run {version.run_id[:8]})"
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -259,7 +261,8 @@ def _read(options: argparse.Namespace) -> int:
         for path in paths:
             progress.update(task, now=path.name)
             try:
-                reading.write(reading.read(path, model), options.out, names[path], model)
+                read = reading.read(path, model)
+                pages.write(read, options.out, names[path], model.taxonomy, f"{by} on {date.today()}")
             except FindingsError as error:
                 failed.append(str(error))
             except OSError as error:
@@ -268,7 +271,6 @@ def _read(options: argparse.Namespace) -> int:
         progress.update(task, now="")
     for message in failed:
         print(message, file=sys.stderr)
-    by = f"{version} (run {version.run_id[:8]})"
     print(f"{asked - len(failed)} of {asked} documents read by {by}: {options.out}")
     return 1 if failed else 0
 

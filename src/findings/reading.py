@@ -1,23 +1,21 @@
-"""A document through the champion → its sentences with labels, as JSON lines, CSV and an HTML page."""
+"""A document through the champion → a `Reading`: what it says of itself, and its sentences with labels.
+
+`pages` writes a reading's files.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import count, groupby
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 from findings import documents
+from findings.about import About, about
 from findings.evaluation import theme_lists
 from findings.models import Model
 from findings.sentences import sentences
-from findings.taxonomy import NONE
 
 UNSURE = 0.6
 """Below this probability a finding is marked for a person to check."""
@@ -45,10 +43,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Reading:
-    """A document, read."""
+    """A document, read.
+
+    Attributes:
+        name: the file's name without its folder.
+        pages: their number; 1 where the format has none.
+        about: what the document says of itself.
+    """
 
     name: str
     pages: int
+    about: About
     sentences: list[Labelled]
 
     @property
@@ -83,7 +88,7 @@ def read(path: Path, model: Model) -> Reading:
             zip(found, predictions.findings, theme_lists(predictions, model.taxonomy), strict=True)
         )
     ]
-    return Reading(document.name, len(document.page_starts), labelled)
+    return Reading(document.name, len(document.page_starts), about(document), labelled)
 
 
 def files(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:
@@ -119,65 +124,3 @@ def names(paths: list[Path]) -> dict[Path, str]:
         used.add(name.casefold())
         made[path] = name
     return made
-
-
-def write(reading: Reading, folder: Path, name: str, model: Model) -> list[Path]:
-    """Write `<name>.jsonl`, `<name>.csv` and `<name>.html`, each only when it is whole."""
-    written = []
-    for ending, render in FORMATS.items():
-        path = folder / f"{name}.{ending}"
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text(render(reading, model), encoding="utf-8", newline="")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        written.append(path)
-    return written
-
-
-def _json_lines(reading: Reading, model: Model) -> str:
-    return "".join(
-        json.dumps({"document": reading.name, **asdict(s)}, ensure_ascii=False) + "\n" for s in reading.sentences
-    )
-
-
-def _csv(reading: Reading, model: Model) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    columns = ["page", "paragraph", "heading", "finding", "finding_probability", "themes", "list_item", "sentence"]
-    writer.writerow(["document", *columns])
-    for s in reading.sentences:
-        row = asdict(s) | {"themes": " ".join(s.themes)}
-        writer.writerow([_inert(reading.name), *(_inert(row[c]) for c in columns)])
-    return out.getvalue()
-
-
-def _inert(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _html(reading: Reading, model: Model) -> str:
-    environment = Environment(loader=PackageLoader("findings", "."), autoescape=select_autoescape(["html"]))
-    page = environment.get_template("reading.html")
-    return page.render(
-        reading=reading,
-        taxonomy=model.taxonomy,
-        title=model.taxonomy.title,
-        none=NONE,
-        sections=list(_sections(reading)),
-        marks=MARKS,
-        unsure=UNSURE,
-    )
-
-
-def _sections(reading: Reading) -> Iterator[tuple[str, list[Labelled]]]:
-    for heading, group in groupby(reading.sentences, key=lambda s: s.heading):
-        yield heading, list(group)
-
-
-MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "·"}
-"""Signs beside the colours, which alone would not reach everyone."""
-
-FORMATS: dict[str, Callable[[Reading, Model], str]] = {"jsonl": _json_lines, "csv": _csv, "html": _html}
