@@ -1,11 +1,14 @@
 """Files of every format → text and blocks; files that cannot be read."""
 
 import io
+import json
 import struct
 import zipfile
+from pathlib import Path
 
 import docx
 import pytest
+from real_reports import GOLDEN, structure
 from reportlab.lib import pdfencrypt
 from test_pdf import BOLD, PLAIN, paragraph, write_pdf
 
@@ -13,6 +16,7 @@ from findings import documents
 from findings.documents import read
 from findings.errors import FindingsError
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "reports"
 LONG = "The team in Examplemoor knows its children well and visits them as often as their plans say it should."
 
 
@@ -342,6 +346,112 @@ def test_pdf_footnote_follows_the_paragraph_that_runs_past_it(reads_pdf):
 
 
 # Word --------------------------------------------------------------------------------------------
+
+
+def test_pdf_a_number_in_another_size_does_not_part_its_paragraph(reads_pdf):
+    lines = ["1. Social workers in Examplemoor know their children well and they", "visit them as often as plans say."]
+    page = [(lines[0][:2], 700, 14, PLAIN, 60), (lines[0][2:], 700, 11, PLAIN, 74), (lines[1], 686, 11, PLAIN, 80)]
+    assert blocks(reads_pdf(page, paragraph([LONG] * 3, 600)), "paragraph")[0] == " ".join(lines)[3:]
+
+
+def test_pdf_table_of_grades_whose_labels_and_grades_wrap(reads_pdf):
+    table = [
+        ("Judgement", 700, 12, BOLD, 70),
+        ("Grade", 700, 12, BOLD, 395),
+        ("The impact of leaders on social work practice with", 665, 12, PLAIN, 70),
+        ("children and families", 651, 12, PLAIN, 70),
+        ("Outstanding", 658, 12, PLAIN, 395),
+        ("The experiences and progress of children in care", 615, 12, PLAIN, 70),
+        ("Requires improvement", 615, 12, PLAIN, 395),
+        ("to be good", 601, 12, PLAIN, 395),
+        ("Overall effectiveness", 565, 12, PLAIN, 70),
+        ("Good", 565, 12, PLAIN, 395),
+    ]
+    document = reads_pdf([*table, *paragraph([LONG] * 3, 500, size=12)])
+    assert blocks(document, "judgement") == [
+        "Judgement Grade",
+        "The impact of leaders on social work practice with children and families Outstanding",
+        "The experiences and progress of children in care Requires improvement to be good",
+        "Overall effectiveness Good",
+    ]
+    assert blocks(document, "paragraph") == [" ".join([LONG] * 3)]
+
+
+def test_pdf_a_grade_beside_a_sections_heading_leaves_the_heading(reads_pdf):
+    heading = [("Leadership and governance", 750, 14, BOLD, 60), ("Good", 750, 14, BOLD, 395)]
+    document = reads_pdf(paragraph([LONG] * 3, 600), [*heading, *paragraph([LONG] * 3, 700)])
+    assert blocks(document)[1:3] == [
+        ("heading", "Leadership and governance"),
+        ("judgement", "Leadership and governance Good"),
+    ]
+
+
+def test_pdf_a_grade_word_in_running_text_is_no_table(reads_pdf):
+    lines = [LONG, LONG[:-1] + " and practice is", "good"]
+    assert blocks(reads_pdf(paragraph(lines, 700), paragraph([LONG] * 3, 700)), "judgement") == []
+
+
+def test_pdf_a_table_of_contents_is_furniture(reads_pdf):
+    rows = ("Summary", 3), ("Recommendations", 8), ("The inspection team", 21)
+    contents = [("Contents", 780, 20, PLAIN)]
+    for height, (title, number) in zip(range(740, 0, -25), rows, strict=False):
+        contents += [(title, height, 11, PLAIN, 60), (str(number), height, 11, PLAIN, 500)]
+    document = reads_pdf(contents, [("Summary", 780, 16, BOLD), *paragraph([LONG] * 3, 740)])
+    assert blocks(document) == [("heading", "Summary"), ("paragraph", " ".join([LONG] * 3))]
+
+
+def test_pdf_footnote_marks_are_no_part_of_the_text(reads_pdf):
+    page = [
+        ("What needs to improve?", 750, 14, BOLD, 60),
+        ("1", 757, 8, BOLD, 236),
+        ("Four children live in special schools", 700, 11, PLAIN, 60),
+        ("2", 705, 7, PLAIN, 247),
+        (", all of them in the county.", 700, 11, PLAIN, 252),
+        *paragraph([LONG] * 3, 600),
+    ]
+    document = reads_pdf(page)
+    assert blocks(document, "heading") == ["What needs to improve?"]
+    assert blocks(document, "paragraph")[0].replace(" ,", ",") == (
+        "Four children live in special schools, all of them in the county."
+    )
+
+
+def test_pdf_lines_stored_out_of_order_are_read_from_top_to_bottom(reads_pdf):
+    top, bottom = paragraph([LONG, LONG], 780), paragraph([LONG.upper()] * 3, 600)
+    first = ("Leaders", 500)
+    document = reads_pdf([first, first, first, *bottom, *top])
+    assert blocks(document, "paragraph")[0] == f"{LONG} {LONG}"
+
+
+def test_pdf_two_columns_are_read_one_after_the_other(reads_pdf):
+    left = paragraph(["Left words go on and on here"] * 12, 780, left=60)
+    right = paragraph(["Right words go on and on here"] * 12, 780, left=320)
+    document = reads_pdf([*left, *right])
+    text = document.text
+    assert text.rindex("Left") < text.index("Right")
+
+
+def test_pdf_a_paragraph_without_a_full_stop_ends_where_the_next_number_begins(reads_pdf):
+    page = paragraph(["34. Visits to children are timely", "and have a purpose"], 700)
+    page += paragraph(["35. Managers know this and say so", "in their notes."], 660)
+    document = reads_pdf([*page, *paragraph([LONG] * 3, 500)])
+    numbers = [block.number for block in document.blocks if block.number]
+    assert numbers == [34, 35]
+
+
+def test_pdf_a_number_may_stand_before_a_figure(reads_pdf):
+    page = paragraph(["19. Visits to children are timely."], 700)
+    page += paragraph(["20. 16- and 17-year-olds are housed."], 670)
+    page += paragraph(["21. 94% of them said that they feel safe."], 640)
+    document = reads_pdf([*page, *paragraph([LONG] * 3, 500)])
+    assert [block.number for block in document.blocks if block.number] == [19, 20, 21]
+
+
+def test_pdf_a_dash_inside_a_sentence_may_begin_a_line(reads_pdf):
+    lines = ["4. Some help, such as the therapy for families", "– a thing that is rare – comes soon."]
+    page = [(lines[0], 700, 11, PLAIN, 60), (lines[1], 686, 11, PLAIN, 80)]
+    document = reads_pdf([*page, *paragraph([LONG] * 3, 500)])
+    assert blocks(document, "paragraph")[0] == " ".join(lines)[3:]
 
 
 @pytest.fixture
@@ -776,3 +886,9 @@ def test_text_and_markdown_keep_the_files_own_text(reads):
     assert reads("a.md", content).text == content
     assert reads("a.txt", content).text == content
     assert reads("a.txt", content).page(len(content)) == 1
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real reports beside the checkout")
+@pytest.mark.parametrize("name", json.loads(GOLDEN.read_text(encoding="utf-8")))
+def test_real_reports_keep_their_structure(name):
+    assert structure(SHARED / name) == json.loads(GOLDEN.read_text(encoding="utf-8"))[name]

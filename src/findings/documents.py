@@ -32,7 +32,7 @@ DASHES = "-–—−"
 BULLET = re.compile(rf"^(?:[•◦▪▫■□●○◼◾‣⁃∙·*\uf000-\uf0ff]|[{DASHES}+](?=\s)|o(?=\s{{1,3}}[A-Z]))\s*")
 EMPHASIS = re.compile(r"\*\*|\*\S[^*]*(?<=\S)\*(?!\w)")
 ORDERED = re.compile(r"(\d{1,3})[.)]\s+")
-NUMBER = re.compile(r"^\(?(\d{1,3})[.)]\s*(?=[A-Z‘’“\"'(])")
+NUMBER = re.compile(r"^\(?(\d{1,3})(?:[.)]|\.\.)(?:\s*(?=[A-Z‘’“\"'(])|\s+(?=\d+(?:%|-|\s[a-z])))")
 TABLE_HEAD = re.compile(r"^judgements?\W+grades?\W*$", re.I)
 TABLE_CELL = re.compile(
     r"^(?:(?:the )?(?:overall effectiveness|(?:experiences and progress|impact of leaders)\b[^.]{0,90}))?[\s:]*"
@@ -200,12 +200,10 @@ def _in_reading_order(lines: list[pdf.Line]) -> Iterator[pdf.Line]:
     for _, page in groupby(lines, key=lambda line: line.page):
         stored = list(page)
         rises = any(line.bottom > last.top + 2 * (last.top - last.bottom) for last, line in pairwise(stored[2:]))
-        beside = sum(line.left > last.right and _is_level(last, line) for last, line in pairwise(stored))
-        if rises and beside < 0.2 * len(stored):
-            # A raised mark stands a little higher than its line and must stay behind it.
-            yield from sorted(stored, key=lambda line: (-round(line.bottom + line.top) // 12, line.left))
-        else:
-            yield from stored
+        # A raised mark stands a little higher than its line and must stay behind it.
+        level = sorted(stored, key=lambda line: (-round(line.bottom + line.top) // 12, line.left)) if rises else []
+        beside = sum(line.left > last.right and _is_level(last, line) for last, line in pairwise(level))
+        yield from level if rises and beside < 0.2 * len(stored) else stored
 
 
 def _is_level(line: pdf.Line, other: pdf.Line) -> bool:
