@@ -15,6 +15,7 @@ from test_pdf import BOLD, PLAIN, paragraph, write_pdf
 from findings import documents
 from findings.documents import read
 from findings.errors import FindingsError
+from findings.sentences import sentences
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "reports"
 LONG = "The team in Examplemoor knows its children well and visits them as often as their plans say it should."
@@ -414,6 +415,19 @@ def test_pdf_footnote_marks_are_no_part_of_the_text(reads_pdf):
     assert blocks(document, "paragraph")[0].replace(" ,", ",") == (
         "Four children live in special schools, all of them in the county."
     )
+
+
+def test_pdf_the_publishers_imprint_stands_under_no_heading(reads_pdf):
+    section = [("Leadership", 780, 16, BOLD), *paragraph([LONG] * 3, 740)]
+    imprint = [("© Crown copyright 2031", 700), ("Town Hall, Examplemoor", 640)]
+    document = reads_pdf(section, imprint)
+    assert blocks(document, "imprint") == ["© Crown copyright 2031", "Town Hall, Examplemoor"]
+    assert [s.heading for s in sentences(document)] == ["Leadership"] * 3 + ["", ""]
+
+
+def test_pdf_an_imprint_before_the_sections_is_ordinary_text(reads_pdf):
+    document = reads_pdf([("© Crown copyright 2031", 780)], [("Leadership", 780, 16, BOLD), (LONG, 740)])
+    assert blocks(document, "imprint") == []
 
 
 def test_pdf_lines_stored_out_of_order_are_read_from_top_to_bottom(reads_pdf):

@@ -20,7 +20,7 @@ from typing import Literal
 from findings import pdf
 from findings.errors import FindingsError
 
-BlockKind = Literal["heading", "title", "paragraph", "list_item", "table_row", "judgement", "furniture"]
+BlockKind = Literal["heading", "title", "paragraph", "list_item", "table_row", "judgement", "imprint", "furniture"]
 
 MAX_BYTES = 100 * 2**20
 """Files beyond this are refused, as are Word files that unpack to more."""
@@ -51,6 +51,11 @@ GRADE = re.compile(
     r"(?:grade|outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)[\s|*]*$",
     re.I | re.S,
 )
+IMPRINT = re.compile(
+    r"(?:the )?office for standards in education|any complaints about the inspection|© crown copyright|"
+    r"you may (?:reuse|copy)|if you would like a copy",
+    re.I,
+)
 SENTENCE_END = re.compile(r"[.!?:;…][\"'”’)\]]*$")
 
 
@@ -61,7 +66,8 @@ class Block:
     Attributes:
         kind: `title` is a line of plain text that stands like a heading: it is read as a sentence
             and heads what follows; a `heading` only heads; a `judgement` is a row of the table of
-            grades; `furniture` (running headers and footers, page numbers) is neither.
+            grades; the `imprint` at the end (who the publisher is, its addresses and licence) stands
+            under no heading; `furniture` (running headers and footers, page numbers) is neither.
         start, end: character span in `Document.text`, without bullet or number.
         level: of a heading, from 1 (also of one that turned out to head a table of grades); 0 otherwise.
         number: the number printed before a paragraph, or None.
@@ -191,7 +197,16 @@ def _read_pdf(path: Path) -> Document:
     if lines:
         _Layout(lines).build(builder)
     document = builder.document(path, "pdf")
-    return replace(document, blocks=tuple(_graded(document.text, list(document.blocks))))
+    return replace(document, blocks=tuple(_imprint(document.text, _graded(document.text, list(document.blocks)))))
+
+
+def _imprint(text: str, blocks: list[Block]) -> list[Block]:
+    """Mark what follows the last section: from where the publisher introduces itself to the end."""
+    last = max((n for n, block in enumerate(blocks) if block.kind == "heading"), default=-1)
+    after = (n for n, b in enumerate(blocks) if n > last and IMPRINT.match(text[b.start : b.end]))
+    first = next(after, len(blocks))
+    ends = [block if block.kind == "furniture" else replace(block, kind="imprint") for block in blocks[first:]]
+    return [*blocks[:first], *ends]
 
 
 def _in_reading_order(lines: list[pdf.Line]) -> Iterator[pdf.Line]:

@@ -23,6 +23,9 @@ MAX_PAGES = 2000
 CELL_GAP = 1.6
 """A gap between two words wider than this many line heights parts columns or cells."""
 
+WORD = re.compile(r"[^\W\d_]{2}|\d{3}")
+BLANK = re.compile(r"(?<=\S)[ \t\u00a0]+(?=\S)")
+
 HYPHEN = "\ufffe"
 """What pdfium writes for a hyphen that it takes for a line break's."""
 
@@ -122,17 +125,16 @@ def _is_small(textpage: pdfium.PdfTextPage, index: int, digits: str) -> bool:
 def _cells(textpage: pdfium.PdfTextPage, line: str, index: int) -> Iterator[tuple[int, int]]:
     """The spans of a line between gaps that are wider than any between words: columns, cells of a table.
     What stands before the first gap is a cell only if it is more than a number or a bullet."""
+    word = WORD.search(line)
     begin = 0
-    for blank in re.finditer(r"(?<=\S)[ \t\u00a0]+(?=\S)", line):
-        before = line[begin : blank.start()]
-        if not (re.search(r"[^\W\d_]{2}|\d{3}", before) and HYPHEN not in before):
-            continue
+    for blank in BLANK.finditer(line, word.end()) if word else ():
         last, first = index + blank.start() - 1, index + blank.end()
-        if not (_is_at(textpage, last, before[-1]) and _is_at(textpage, first, line[blank.end()])):
-            continue
         _, bottom, right, top = _box(textpage, last)
         left, low, _, high = _box(textpage, first)
-        if left - right > CELL_GAP * max(top - bottom, high - low):
+        if left - right <= CELL_GAP * max(top - bottom, high - low):
+            continue
+        apart = _is_at(textpage, last, line[blank.start() - 1]) and _is_at(textpage, first, line[blank.end()])
+        if apart and WORD.search(line, begin, blank.start()) and HYPHEN not in line[begin : blank.start()]:
             yield begin, blank.start()
             begin = blank.end()
     yield begin, len(line)

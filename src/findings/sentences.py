@@ -76,6 +76,8 @@ def sentences(document: Document) -> list[Sentence]:
             heading = ""  # the summary after the table of grades stands under no heading of its own
         if block.kind in ("furniture", "judgement"):
             continue
+        if block.kind == "imprint":
+            heading = ""
         if block.kind == "heading":
             heading = plain(document.text[block.start : block.end], document.format)
             continue
