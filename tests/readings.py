@@ -36,6 +36,10 @@ HOSTILE = [
 """Sentences that would do harm where they were taken for anything but text."""
 
 
+SHA256 = "0" * 64
+BY = "findings version 7 (run 1a2b3c4d)"
+
+
 def labelled(
     sentence, finding="strength", probability=0.9, themes=(), *, heading="", page=1, paragraph=None, listed=False
 ):
@@ -53,7 +57,9 @@ def small():
     last = {"heading": "What should be better", "page": 2, "listed": True}
     return Reading(
         "examplemoor.pdf",
+        SHA256,
         3,
+        BY,
         ABOUT,
         [
             labelled("Examplemoor lies on the coast.", "none", 0.98),
@@ -73,7 +79,7 @@ def hostile():
     about = About(authority=HOSTILE[0], kind=HOSTILE[1], published=HOSTILE[5], lead_inspector=HOSTILE[8])
     headings = [*HOSTILE[2:], *HOSTILE[:2]]
     rows = [labelled(text, heading=heading) for text, heading in zip(HOSTILE, headings, strict=True)]
-    return Reading("x\n" + HOSTILE[5] + HOSTILE[1], 1, about, rows)
+    return Reading("x\n" + HOSTILE[5] + HOSTILE[1], SHA256, 1, BY, about, rows)
 
 
 def long(sentences=1000):
@@ -83,7 +89,9 @@ def long(sentences=1000):
     text = "In the borough of Examplemoor the plan number {} is reviewed on time, shared with the family and {}."
     return Reading(
         "long.pdf",
+        SHA256,
         40,
+        BY,
         ABOUT,
         [
             labelled(

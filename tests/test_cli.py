@@ -125,6 +125,48 @@ def test_read_reads_the_others_and_names_the_bad_one(store, tmp_path):
     assert "2 of 4 documents" in done.stdout
 
 
+def test_read_goes_on_where_it_was(store, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.txt").write_text(f"Supervision is regular in team {name}.")
+    arguments = ("read", folder, "--out", out)
+    assert command(*arguments, cwd=tmp_path, uri=store.uri).returncode == 0
+    (out / "b.document.json").unlink()  # as if stopped in the middle of b
+    (folder / "c.txt").write_text("Supervision is rare in team c.")
+    before = (out / "a.html").stat().st_mtime_ns
+    done = command(*arguments, cwd=tmp_path, uri=store.uri)
+    assert "3 of 3 documents" in done.stdout
+    assert "1 of them before" in done.stdout
+    assert (out / "a.html").stat().st_mtime_ns == before
+    assert "rare" in (out / "c.jsonl").read_text()
+    again = command(*arguments, "--again", cwd=tmp_path, uri=store.uri)
+    assert "before" not in again.stdout
+    assert (out / "a.html").stat().st_mtime_ns > before
+
+
+def test_ctrl_c_while_reading_leaves_whole_files_and_goes_on(store, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:02}.txt").write_text(f"Supervision is regular in team {number}.\n\n" * 60)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    started = [str(COMMAND), "read", str(folder), "--out", str(out)]
+    process = subprocess.Popen(started, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list(out.glob("*.document.json"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    done = len(list(out.glob("*.document.json")))
+    assert 3 <= done < 60
+    assert not list(out.glob(".*"))
+    rest = command("read", folder, "--out", out, cwd=tmp_path, uri=store.uri)
+    assert "60 of 60 documents" in rest.stdout
+    assert "of them before" in rest.stdout
+
+
 def test_data_check_lists_violations_with_file_and_row(corpus, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(corpus, broken)

@@ -6,27 +6,28 @@ import io
 import json
 import re
 from dataclasses import replace
+from datetime import date
 
 import openpyxl
 import pytest
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
-from readings import HOSTILE, hostile, labelled, long, small
+from readings import BY, HOSTILE, SHA256, hostile, labelled, long, small
 
 from findings import pages, taxonomy
 from findings.about import About
 from findings.reading import Reading
 
 TAXONOMY = taxonomy.load()
-BY = "findings version 7 (run 1a2b3c4d) on 2026-01-31"
+DAY = date(2026, 1, 31)
 
 
 @pytest.fixture
 def write(tmp_path):
     """Write a reading's files; returns a function from an ending to the file."""
 
-    def written(reading, by=BY):
-        pages.write(reading, tmp_path, "x", TAXONOMY, by)
+    def written(reading):
+        pages.write(reading, tmp_path, "x", TAXONOMY, DAY)
         return lambda ending: tmp_path / f"x.{ending}"
 
     return written
@@ -41,7 +42,7 @@ def visible_text(element):
 
 
 def test_every_file_is_written_whole_and_nothing_else(tmp_path):
-    written = pages.write(small(), tmp_path, "x", TAXONOMY, BY)
+    written = pages.write(small(), tmp_path, "x", TAXONOMY, DAY)
     names = ["x.csv", "x.document.json", "x.html", "x.jsonl", "x.md", "x.xlsx"]
     assert sorted(p.name for p in written) == names
     assert sorted(p.name for p in tmp_path.iterdir()) == names
@@ -50,7 +51,7 @@ def test_every_file_is_written_whole_and_nothing_else(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_half_written(tmp_path):
     (tmp_path / "x.html").mkdir()
     with pytest.raises(OSError, match="directory"):
-        pages.write(small(), tmp_path, "x", TAXONOMY, BY)
+        pages.write(small(), tmp_path, "x", TAXONOMY, DAY)
     assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
 
 
@@ -88,7 +89,7 @@ def test_a_heading_that_is_a_sentence_too_heads_its_section_once():
 
 def test_two_headings_of_one_wording_are_two_sections():
     rows = [labelled("One.", heading="A"), labelled("Two.", heading="B"), labelled("Three.", heading="A")]
-    assert [s.heading for s in pages.sections(Reading("x", 1, About(), rows))] == ["A", "B", "A"]
+    assert [s.heading for s in pages.sections(Reading("x", SHA256, 1, BY, About(), rows))] == ["A", "B", "A"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_html_has_judgements_particulars_and_who_labelled_it(write):
     assert facts["Inspected"] == "11 to 22 March 2024"
     assert facts["Framework"] == "ILACS, from 2023"
     assert facts["Lead inspector"] == "unreadable"
-    assert facts["Labelled by"] == BY
+    assert facts["Labelled by"] == f"{BY} on 2026-01-31"
 
 
 def test_html_says_so_where_no_judgement_was_read(write):
@@ -204,8 +205,8 @@ def test_another_taxonomys_findings_get_a_sign_too(tmp_path):
             "themes": [{"id": "food", "title": "Food", "definition": ""}],
         }
     )
-    reading = Reading("x.txt", 1, About(), [labelled("The soup is good.", "praise", 0.9, ["food"])])
-    pages.write(reading, tmp_path, "x", other, BY)
+    reading = Reading("x.txt", SHA256, 1, BY, About(), [labelled("The soup is good.", "praise", 0.9, ["food"])])
+    pages.write(reading, tmp_path, "x", other, DAY)
     assert "• Praise 90% · Food" in visible_text(soup(tmp_path / "x.html"))
 
 
@@ -231,7 +232,7 @@ def test_workbook_has_sentences_with_filters_matrix_and_judgements(write):
     assert about[1] == ("Overall effectiveness", "Requires improvement", 1)
     assert ("Care leavers", "unreadable", 2) in about
     assert ("Lead inspector", "unreadable", None) in about
-    assert ("Labelled by", BY, None) in about
+    assert ("Labelled by", f"{BY} on 2026-01-31", None) in about
 
 
 def test_workbook_holds_hostile_text_as_strings(write):
@@ -244,13 +245,13 @@ def test_workbook_holds_hostile_text_as_strings(write):
 
 
 def test_workbook_says_where_a_text_was_too_long_for_a_cell(write):
-    book = openpyxl.load_workbook(write(Reading("x", 1, About(), [labelled("word " * 10_000)]))("xlsx"))
+    book = openpyxl.load_workbook(write(Reading("x", SHA256, 1, BY, About(), [labelled("word " * 10_000)]))("xlsx"))
     text = book["sentences"]["I2"].value
     assert (len(text), text[-1]) == (pages.CELL_MAX, "…")
 
 
 def test_a_document_without_sentences_has_its_files_too(write):
-    file = write(Reading("x", 1, About(), []))
+    file = write(Reading("x", SHA256, 1, BY, About(), []))
     assert openpyxl.load_workbook(file("xlsx"))["sentences"].max_row == 1
     assert "No sentence is certain enough" in visible_text(soup(file("html")))
 
@@ -287,7 +288,27 @@ def test_document_json_holds_what_the_document_says_of_itself(write):
             "overall": {"grade": "requires_improvement", "page": 1},
             "leaders": {"grade": "good", "page": 1},
         },
+        "document": "examplemoor.pdf",
+        "sha256": SHA256,
+        "labelled_by": BY,
+        "reader": pages.reader(),
     }
+
+
+def test_what_is_written_already_is_known_by_content_model_and_files(tmp_path):
+    document = tmp_path / "a.md"
+    document.write_text("Plans drift.\n")
+    reading = replace(small(), sha256=hashlib.sha256(b"Plans drift.\n").hexdigest())
+    assert not pages.is_written(tmp_path, "x", document, BY)
+    pages.write(reading, tmp_path, "x", TAXONOMY, DAY)
+    assert pages.is_written(tmp_path, "x", document, BY)
+    assert not pages.is_written(tmp_path, "x", document, "findings version 8")
+    assert not pages.is_written(tmp_path, "x", tmp_path / "missing.md", BY)
+    (tmp_path / "x.xlsx").unlink()
+    assert not pages.is_written(tmp_path, "x", document, BY)
+    pages.write(reading, tmp_path, "x", TAXONOMY, DAY)
+    document.write_text("Plans drift no more.\n")
+    assert not pages.is_written(tmp_path, "x", document, BY)
 
 
 def test_markdown_has_judgements_matrix_and_sentences_by_heading(write):

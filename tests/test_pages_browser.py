@@ -4,6 +4,7 @@ on a phone, on paper, without scripts."""
 import os
 import shutil
 from dataclasses import dataclass, field
+from datetime import date
 
 import pypdfium2
 import pytest
@@ -77,7 +78,7 @@ def show(browser, tmp_path):
     contexts, shown = [], []
 
     def opened(reading, viewport=DESK, change=lambda text: text, **options):
-        pages.write(reading, tmp_path, "x", taxonomy.load(), "findings version 7")
+        pages.write(reading, tmp_path, "x", taxonomy.load(), date(2026, 1, 31))
         file = tmp_path / "x.html"
         file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
         context = browser.new_context(viewport=viewport, offline=True, **options)

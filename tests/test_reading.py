@@ -1,4 +1,6 @@
+import hashlib
 import json
+from datetime import date
 
 import pytest
 
@@ -28,7 +30,7 @@ def model(connected):
 @pytest.fixture
 def read(model, tmp_path):
     (tmp_path / "visit.md").write_text(TEXT)
-    return reading.read(tmp_path / "visit.md", model)
+    return reading.read(tmp_path / "visit.md", model, "the champion")
 
 
 def test_every_sentence_has_its_place_and_labels(read):
@@ -41,12 +43,13 @@ def test_every_sentence_has_its_place_and_labels(read):
 
 
 def test_a_reading_holds_what_the_document_says_of_itself(read):
-    assert (read.name, read.pages) == ("visit.md", 1)
+    assert (read.name, read.pages, read.labelled_by) == ("visit.md", 1, "the champion")
+    assert read.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     assert isinstance(read.about, About)
 
 
 def test_json_lines_hold_one_sentence_each(read, model, tmp_path):
-    pages.write(read, tmp_path, "visit", model.taxonomy, "the champion")
+    pages.write(read, tmp_path, "visit", model.taxonomy, date(2026, 1, 31))
     rows = [json.loads(line) for line in (tmp_path / "visit.jsonl").read_text().splitlines()]
     assert [row["sentence"] for row in rows] == [s.sentence for s in read.sentences]
     assert rows[0]["document"] == "visit.md"

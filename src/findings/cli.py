@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     read = add(verbs, "read", "label the sentences of documents", "findings read README.md --out readings", _read)
     read.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="PDF, Word, HTML, Markdown, text, or folders")
     read.add_argument("--out", type=Path, default=Path("readings"), help="folder for the results (default: readings)")
+    read.add_argument("--again", action="store_true", help="also what is there already, read by the same model")
     _add_store(read)
     serve = add(verbs, "serve", "serve the champion over HTTP", "findings serve --port 5001", _serve)
     serve.add_argument("--host", default="127.0.0.1")
@@ -239,7 +240,7 @@ def _promote(options: argparse.Namespace) -> int:
 def _read(options: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    from findings import pages, reading
+    from findings import pages, parsed, reading
 
     paths, failed = reading.files(options.paths, options.out)
     if not paths:
@@ -248,7 +249,6 @@ def _read(options: argparse.Namespace) -> int:
     from findings import registry
 
     version = registry.require_champion(_store(options))
-    model = registry.load(version)
     by = f"{version} (run {version.run_id[:8]})"
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -256,22 +256,27 @@ def _read(options: argparse.Namespace) -> int:
         reason = "is a file, not a folder" if options.out.is_file() else error.strerror
         raise FindingsError(f"{options.out}: {reason}. Give another folder with --out.") from error
     names = reading.names(paths)
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[now]}")) as progress:
-        task = progress.add_task("reading", total=len(paths), now="")
-        for path in paths:
+    todo = [path for path in paths if options.again or not pages.is_written(options.out, names[path], path, by)]
+    model = registry.load(version) if todo else None
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
+    with Progress(*columns) as progress:
+        task = progress.add_task("reading", total=len(paths), completed=len(paths) - len(todo), now="")
+        for path, document in parsed.read_all(todo):
             progress.update(task, now=path.name)
-            try:
-                read = reading.read(path, model)
-                pages.write(read, options.out, names[path], model.taxonomy, f"{by} on {date.today()}")
-            except FindingsError as error:
-                failed.append(str(error))
-            except OSError as error:
-                raise FindingsError(f"{options.out}: {error.strerror}. Nothing half-written is left.") from error
+            if isinstance(document, FindingsError):
+                failed.append(str(document))
+            elif model is not None:
+                try:
+                    read = reading.label(document, parsed.sha256(path), model, by)
+                    pages.write(read, options.out, names[path], model.taxonomy, date.today())
+                except OSError as error:
+                    raise FindingsError(f"{options.out}: {error.strerror}. Nothing half-written is left.") from error
             progress.advance(task)
         progress.update(task, now="")
     for message in failed:
         print(message, file=sys.stderr)
-    print(f"{asked - len(failed)} of {asked} documents read by {by}: {options.out}")
+    before = f", {len(paths) - len(todo)} of them before" if len(todo) < len(paths) else ""
+    print(f"{asked - len(failed)} of {asked} documents read by {by}{before}: {options.out}")
     return 1 if failed else 0
 
 

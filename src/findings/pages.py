@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,9 @@ import xlsxwriter
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
 from markupsafe import Markup
 
+from findings import __version__, parsed
 from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
+from findings.errors import FindingsError
 from findings.reading import UNSURE, Labelled, Reading
 from findings.taxonomy import NONE, Taxonomy
 
@@ -122,16 +124,17 @@ class Quotes:
     sentences: list[Placed]
 
 
-def write(reading: Reading, folder: Path, name: str, taxonomy: Taxonomy, labelled_by: str) -> list[Path]:
-    """Write `<name>.html`, `.xlsx`, `.csv`, `.jsonl`, `.md` and `.document.json`, each only when it is whole.
+def write(reading: Reading, folder: Path, name: str, taxonomy: Taxonomy, day: date) -> list[Path]:
+    """Write `<name>.html`, `.xlsx`, `.csv`, `.jsonl`, `.md` and, last, `.document.json`, each only when it is whole.
 
     Args:
-        labelled_by: the model's version and the date, as readers shall see it.
+        day: when the sentences were labelled.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     written = []
+    labelled_by = f"{reading.labelled_by} on {day.isoformat()}"
     for ending, render in FORMATS.items():
         path = folder / f"{name}.{ending}"
         temporary = path.with_name(f".{path.name}.tmp")
@@ -142,6 +145,25 @@ def write(reading: Reading, folder: Path, name: str, taxonomy: Taxonomy, labelle
             temporary.unlink(missing_ok=True)
         written.append(path)
     return written
+
+
+def is_written(folder: Path, name: str, path: Path, labelled_by: str) -> bool:
+    """Whether the files of the document at `path`, labelled by that model, are all there, as this
+    version of the software writes them."""
+    try:
+        made = json.loads((folder / f"{name}.document.json").read_text(encoding="utf-8"))
+        same = (made["sha256"], made["labelled_by"], made["reader"]) == (parsed.sha256(path), labelled_by, reader())
+    except (OSError, ValueError, KeyError, TypeError, FindingsError):
+        return False
+    return same and all((folder / f"{name}.{ending}").is_file() for ending in FORMATS)
+
+
+@cache
+def reader() -> str:
+    """The version of the software and, abridged, of its code between a file and its sentences with labels."""
+    names = ("sentences.py", "about.py", "reading.py", "pages.py", "reading.html", "reading.css", "reading.js")
+    code = b"".join(resources.files("findings").joinpath(name).read_bytes() for name in names)
+    return f"{__version__} {hashlib.sha256(parsed.version().encode() + code).hexdigest()[:12]}"
 
 
 # What the files have in common --------------------------------------------------------------------
@@ -414,7 +436,8 @@ def _json_lines(reading: Reading, taxonomy: Taxonomy, labelled_by: str) -> bytes
 
 def _document_json(reading: Reading, taxonomy: Taxonomy, labelled_by: str) -> bytes:
     graded = {key: asdict(judgement) for key, judgement in reading.about.judgements.items()}
-    return _json(vars(reading.about) | {"judgements": graded}, indent=2)
+    made = {"document": reading.name, "sha256": reading.sha256, "labelled_by": reading.labelled_by, "reader": reader()}
+    return _json(vars(reading.about) | {"judgements": graded} | made, indent=2)
 
 
 def _json(value: object, indent: int | None = None) -> bytes:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from findings import documents
+from findings import documents, parsed
 from findings.about import About, about
+from findings.documents import Document
 from findings.evaluation import theme_lists
 from findings.models import Model
 from findings.sentences import sentences
@@ -47,12 +48,16 @@ class Reading:
 
     Attributes:
         name: the file's name without its folder.
+        sha256: of the file's content.
         pages: their number; 1 where the format has none.
+        labelled_by: the model's version.
         about: what the document says of itself.
     """
 
     name: str
+    sha256: str
     pages: int
+    labelled_by: str
     about: About
     sentences: list[Labelled]
 
@@ -61,13 +66,17 @@ class Reading:
         return dict(Counter(s.finding for s in self.sentences))
 
 
-def read(path: Path, model: Model) -> Reading:
+def read(path: Path, model: Model, labelled_by: str) -> Reading:
     """Read one document and label its sentences.
 
     Raises:
         FindingsError: the file cannot be read; the message names it and the remedy.
     """
-    document = documents.read(path)
+    return label(parsed.read(path), parsed.sha256(path), model, labelled_by)
+
+
+def label(document: Document, sha256: str, model: Model, labelled_by: str) -> Reading:
+    """Label the sentences of a document."""
     found = sentences(document)
     predictions = model.predict([s.text for s in found], [s.heading for s in found])
     probabilities = predictions.finding_probabilities
@@ -88,7 +97,7 @@ def read(path: Path, model: Model) -> Reading:
             zip(found, predictions.findings, theme_lists(predictions, model.taxonomy), strict=True)
         )
     ]
-    return Reading(document.name, len(document.page_starts), about(document), labelled)
+    return Reading(document.name, sha256, len(document.page_starts), labelled_by, about(document), labelled)
 
 
 def files(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:
