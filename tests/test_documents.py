@@ -8,6 +8,7 @@ from pathlib import Path
 
 import docx
 import pytest
+from docx.oxml import OxmlElement
 from real_reports import GOLDEN, structure
 from reportlab.lib import pdfencrypt
 from test_pdf import BOLD, PLAIN, paragraph, write_pdf
@@ -545,6 +546,18 @@ def test_docx_tables_and_judgement_rows(reads_docx):
     ]
 
 
+def test_docx_content_controls_are_read(reads_docx):
+    def fill(word):
+        word.add_paragraph("Leaders listen.")
+        control = OxmlElement("w:sdt")
+        content = OxmlElement("w:sdtContent")
+        control.append(content)
+        word.element.body.insert(0, control)
+        content.append(word.add_paragraph("Plans are clear.")._p)
+
+    assert blocks(reads_docx(fill), "paragraph") == ["Plans are clear.", "Leaders listen."]
+
+
 @pytest.fixture
 def word_file(tmp_path):
     word = docx.Document()
@@ -686,6 +699,12 @@ def test_html_what_is_not_shown_is_not_read(reads):
         "<template><p>three</p></template><!-- four --><p>Also<!-- five --> shown<script>6</script>.</p>",
     )
     assert blocks(document) == [("paragraph", "Shown."), ("paragraph", "Also shown.")]
+
+
+def test_html_menus_are_furniture(reads):
+    document = reads("a.html", "<nav><ul><li>News</li><li>Sport</li></ul></nav><p>Leaders listen.</p>")
+    assert [block.kind for block in document.blocks] == ["furniture", "furniture", "paragraph"]
+    assert [s.text for s in sentences(document)] == ["Leaders listen."]
 
 
 def test_html_tables(reads):

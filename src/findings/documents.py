@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from findings import pdf
 from findings.errors import FindingsError
@@ -514,9 +514,9 @@ def _read_docx(path: Path) -> Document:
         raise FindingsError(f"{path}: unpacks to more than {MAX_BYTES // 2**20} MiB. It is not read.")
     if "word/document.xml" not in names:
         raise FindingsError(f"{path}: a zip file, but no Word document. Save it as .docx from Word.")
-    elements = docx.Document(str(path)).iter_inner_content()
+    word = docx.Document(str(path))
     builder = _Builder()
-    for element in elements:
+    for element in _word_elements(word.element.body, word):
         if isinstance(element, Table):
             for row in element.rows:
                 # The cells as they are in the file: `row.cells` repeats one for every column it spans.
@@ -532,6 +532,21 @@ def _read_docx(path: Path) -> Document:
         else:
             _add_text(builder, text, listed=listed)
     return builder.document(path, "docx")
+
+
+def _word_elements(parent: Any, owner: Any) -> Iterator[Any]:
+    """Paragraphs and tables in order, those within content controls too, which python-docx passes over."""
+    from docx.table import Table
+    from docx.text.paragraph import Paragraph
+
+    for child in parent.iterchildren():
+        name = child.tag.rpartition("}")[2]
+        if name == "p":
+            yield Paragraph(child, owner)
+        elif name == "tbl":
+            yield Table(child, owner)
+        elif name in ("sdt", "sdtContent", "customXml"):
+            yield from _word_elements(child, owner)
 
 
 def _add_row(builder: _Builder, text: str) -> None:
@@ -574,7 +589,9 @@ def _read_html(path: Path) -> Document:
         pending.clear()
         if not text:
             return
-        if owner.name in HEADINGS:
+        if owner.name == "nav" or owner.find_parent("nav") is not None:
+            builder.add("furniture", [(text, 1)])
+        elif owner.name in HEADINGS:
             builder.add("heading", [(text, 1)], level=int(owner.name[1]))
         elif owner.name in ("td", "th", "tr"):
             _add_row(builder, text)
