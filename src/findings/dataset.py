@@ -312,8 +312,8 @@ def _drop_near_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             dropped.add(left if ranks[left] < ranks[right] else right)
     if not dropped:
         return rows, []
-    counts = Counter((rows["source"][row], rows["split"][row]) for row in sorted(dropped))
-    told = ", ".join(f"{count} of {source} from {split}" for (source, split), count in counts.items())
+    counts = Counter((rows["source"][row], ranks[row]) for row in dropped)
+    told = ", ".join(f"{count} of {source} from {SPLITS[rank]}" for (source, rank), count in sorted(counts.items()))
     note = f"left out because nearly the same as one of a later split: {told}"
     return rows.drop(index=sorted(dropped)).reset_index(drop=True), [note]
 
