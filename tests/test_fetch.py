@@ -357,11 +357,18 @@ def test_without_a_connection_it_stops_after_three(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         address = f"http://127.0.0.1:{closed.server_port}/file"
     outcomes = []
-    with pytest.raises(FindingsError, match="no answer for 3 reports in a row"):
-        outcomes.extend(
-            iter(fetch.fetch([report(n) for n in range(101, 110)], tmp_path, base_url=address, manners=QUICK))
-        )
+    with pytest.raises(FindingsError, match="3 reports in a row could not be got"):
+        outcomes.extend(fetch.fetch([report(n) for n in range(101, 110)], tmp_path, base_url=address, manners=QUICK))
+    assert [outcome.state for outcome in outcomes] == ["failed"] * 3
     assert left(tmp_path) == []
+
+
+def test_a_server_that_is_down_is_not_asked_for_every_report(site, tmp_path):
+    site.plan |= {str(number): [says(503)] for number in range(102, 110)}
+    outcomes = []
+    with pytest.raises(FindingsError, match="3 reports in a row could not be got"):
+        outcomes.extend(fetch.fetch([report(n) for n in range(101, 110)], tmp_path, base_url=site.url, manners=QUICK))
+    assert len(site.asked) == 1 + 3 * QUICK.tries
 
 
 @pytest.mark.parametrize("address", ["ftp://example.org/file", "file:///tmp", "example.org/file", "https://"])

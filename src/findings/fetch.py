@@ -33,8 +33,8 @@ USER_AGENT = f"findings/{__version__} (gets inspection reports for text classifi
 
 MAX_REDIRECTS = 5
 
-MAX_SILENT = 3
-"""Reports in a row without any answer after which the others are not tried: there is no connection."""
+MAX_WORN_OUT = 3
+"""Reports in a row that no try could get, after which the others are left: the server is down or out of reach."""
 
 CHUNK = 8192
 """Bytes that are read at a time; what a dropped connection loses is less than that."""
@@ -77,12 +77,11 @@ class Outcome:
 
 
 class _TryAgainError(Exception):
-    """Something that may pass; `wait` is how many seconds the server asks for, `silent` that it said nothing."""
+    """Something that may pass; `wait` is how many seconds the server asks for."""
 
-    def __init__(self, reason: str, *, wait: float = 0, silent: bool = False) -> None:
+    def __init__(self, reason: str, *, wait: float = 0) -> None:
         super().__init__(reason)
         self.wait = wait
-        self.silent = silent
 
 
 class _GiveUpError(Exception):
@@ -99,26 +98,26 @@ def fetch(
 
     Raises:
         FindingsError: the address is not one of http or https, the folder cannot be written (a full
-            disk), another fetch is at work in it, there is no connection, or the server asks to be
-            left alone. What is there stays; the next fetch goes on from it.
+            disk), another fetch is at work in it, the server is out of reach, or it asks to be left
+            alone for long. What is there stays; the next fetch goes on from it.
     """
     manners = manners or Manners()
     base = urlsplit(base_url)
     if base.scheme not in ("http", "https") or not base.netloc:
         raise FindingsError(f"{base_url}: not an address of http or https. Give one like {BASE_URL}.")
-    silent = 0
+    worn_out = 0
     with _alone(folder), requests.Session() as session:
         session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/pdf", "Accept-Encoding": "identity"})
         for report in wanted:
             outcome = _there(report, folder)
             if outcome is None:
                 url = f"{base_url.rstrip('/')}/{report.source_file_id}"
-                outcome, heard = _download(session, url, report, folder, manners)
-                silent = 0 if heard else silent + 1
+                outcome, given_up = _download(session, url, report, folder, manners)
+                worn_out = worn_out + 1 if given_up else 0
             yield outcome
-            if silent == MAX_SILENT:
-                remedy = "Check the connection (HTTPS_PROXY names a proxy) and run it again: it goes on where it was."
-                raise FindingsError(f"{base.netloc}: no answer for {MAX_SILENT} reports in a row. {remedy}")
+            if worn_out == MAX_WORN_OUT:
+                remedy = "Try later, or check the connection (HTTPS_PROXY names a proxy); it goes on where it was."
+                raise FindingsError(f"{base.netloc}: {MAX_WORN_OUT} reports in a row could not be got. {remedy}")
 
 
 @contextmanager
@@ -156,20 +155,20 @@ def _changed(path: Path) -> str:
 def _download(
     session: requests.Session, url: str, report: Report, folder: Path, manners: Manners
 ) -> tuple[Outcome, bool]:
-    """What became of the report, and whether the server answered at all."""
+    """What became of the report, and whether that is after all tries."""
     part = folder / f"{report.source_file_id}.pdf.part"
     until = time.monotonic() + manners.deadline
-    heard, reason = False, ""
+    reason = ""
     for number in range(manners.tries):
         try:
             resumed = _receive(session, url, part, known=bool(report.sha256), until=until, manners=manners)
-            return _accept(report, part, folder, resumed), True
+            return _accept(report, part, folder, resumed), False
         except _TryAgainError as error:
-            reason, heard = str(error), heard or not error.silent
+            reason = str(error)
             _wait(url, number, error, manners)
         except _GiveUpError as error:
-            return Outcome(report, "failed", str(error)), True
-    return Outcome(report, "failed", f"{reason} ({manners.tries} tries)"), heard
+            return Outcome(report, "failed", str(error)), False
+    return Outcome(report, "failed", f"{reason} ({manners.tries} tries)"), True
 
 
 def _wait(url: str, number: int, error: _TryAgainError, manners: Manners) -> None:
@@ -214,17 +213,17 @@ def _receive(session: requests.Session, url: str, part: Path, *, known: bool, un
             return resumed
     except requests.exceptions.SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            raise _TryAgainError("the connection dropped", silent=True) from error
+            raise _TryAgainError("the connection dropped") from error
         remedy = "If your network reads along, name its certificate in REQUESTS_CA_BUNDLE."
         raise FindingsError(f"{urlsplit(url).netloc}: its certificate is not trusted. {remedy}") from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise _TryAgainError("the connection dropped midway") from error
     except requests.Timeout as error:
-        raise _TryAgainError(f"no answer within {manners.timeout:g} s", silent=True) from error
+        raise _TryAgainError(f"no answer within {manners.timeout:g} s") from error
     except requests.ConnectionError as error:
         midway = part.is_file() and part.stat().st_size > size
         reason = "the connection stalled midway" if midway else "no connection, or dropped before an answer"
-        raise _TryAgainError(reason, silent=not midway) from error
+        raise _TryAgainError(reason) from error
     except requests.RequestException as error:
         raise _GiveUpError(f"cannot be asked for ({type(error).__name__})") from error
 
