@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -145,9 +146,22 @@ def silence(handler, body):
 
 def endless(handler, body):
     handler.answer(200, b"%PDF-1.7\n", length=0, Connection="close")
-    for _ in range(1000):
+    while True:  # until the other side hangs up
         handler.wfile.write(b"0" * 10_000)
-    handler.hang_up()
+
+
+def busy_for_a_second():
+    """Refuse whoever comes back earlier than was asked."""
+    over = []
+
+    def serve(handler, body):
+        over.append(time.monotonic() + 1)
+        if time.monotonic() >= over[0]:
+            handler.answer(200, body)
+        else:
+            handler.answer(429, Retry_After="1")
+
+    return serve
 
 
 @pytest.fixture
@@ -238,11 +252,11 @@ def test_parts_of_two_versions_are_not_put_together(site, tmp_path):
 
 
 def test_another_part_than_was_asked_for_is_not_taken(site, tmp_path):
-    (tmp_path / "101.pdf.part").write_bytes(pdf(101)[:40_000])
     body = pdf(101)
     place = f"bytes 0-{len(body) - 1}/{len(body)}"
-    site.plan["101"] = [lambda handler, body: handler.answer(206, body, Content_Range=place), whole]
-    (outcome,) = run(site, tmp_path, report(101))
+    other = lambda handler, body: handler.answer(206, body, Content_Range=place)  # noqa: E731
+    site.plan["101"] = [drop(40_000, ETag='"first"'), other, whole]
+    (outcome,) = run(site, tmp_path, report(101, known=False))
     assert outcome.state == "fetched"
     assert (tmp_path / "101.pdf").read_bytes() == body
 
@@ -261,6 +275,12 @@ def test_a_busy_server_is_asked_again(site, tmp_path):
     site.plan["102"] = [says(503), says(500, Retry_After="soon"), whole]
     assert [outcome.state for outcome in run(site, tmp_path, report(101), report(102))] == ["fetched"] * 2
     assert len(site.asked) == 6
+
+
+def test_the_wait_that_is_asked_for_is_kept(site, tmp_path):
+    site.plan["101"] = [busy_for_a_second()]
+    (outcome,) = run(site, tmp_path, report(101), manners=Manners(delay=0, tries=2, backoff=0))
+    assert outcome.state == "fetched"
 
 
 def test_a_server_that_asks_for_a_long_wait_is_left_alone(site, tmp_path):
@@ -318,7 +338,7 @@ def test_a_redirect_is_followed(site, tmp_path):
 
 def test_an_endless_body_ends_at_the_limit(site, tmp_path):
     site.plan["101"] = [endless]
-    manners = Manners(delay=0, tries=3, backoff=0, max_bytes=2**20)
+    manners = Manners(delay=0, tries=3, backoff=0, deadline=20, max_bytes=2**20)
     (outcome,) = run(site, tmp_path, report(101), manners=manners)
     assert outcome.reason == "more than 1 MiB"
     assert left(tmp_path) == []

@@ -333,6 +333,20 @@ def test_near_duplicates_go_from_the_earlier_split(tmp_path):
     assert built.notes[-1] == note
 
 
+def test_no_more_near_duplicates_go_than_must(tmp_path):
+    chain = (  # each is nearly the same as the next, the first not as the last
+        TWIN,
+        "Social workers in the north team visit children often, and listen to them with great patience.",
+        "Social workers in the north team visit children very often, and listen to them with great patience.",
+    )
+    assert [pair[:2] for pair in dataset.near_duplicates([*chain])] == [(0, 1), (1, 2)]
+    papers = [
+        Paper(p.authority, p.split, (*p.sentences, (text, "strength", "voice")), published=p.published)
+        for p, text in zip(PAPERS, chain, strict=True)
+    ]
+    assert build(write_standoff(tmp_path / "standoff", papers)).counts == {"train": 5, "validation": 4, "test": 5}
+
+
 # Together with the authored documents -------------------------------------------------------------
 
 
