@@ -1,15 +1,12 @@
-"""Reports at hand: their names, damage, and sentences that are parsed once."""
+"""Reports at hand: their names, and what damage shows."""
 
-import json
 import shutil
 
 import pytest
 from corpora import Paper, write_report
 
-from findings import documents, reports
-from findings.errors import FindingsError
+from findings import parsed, reports
 from findings.reports import AtHand, Report
-from findings.sentences import sentences
 
 PAPER = Paper(
     "Examplemoor",
@@ -34,7 +31,7 @@ def report(sha256=""):
 
 def test_the_annotated_file_comes_before_a_changed_one(path):
     folder = path.parent
-    right = report(reports.sha256(path))
+    right = report(parsed.sha256(path))
     assert reports.at_hand(right, folder) == AtHand(path, changed=False)
     changed = folder / "101.changed.pdf"
     shutil.copy(path, changed)
@@ -65,45 +62,6 @@ def test_a_whole_pdf_has_no_damage(path):
     assert reports.damage(path) is None
 
 
-def test_sentences_are_kept_and_are_the_same(path, tmp_path):
-    store = tmp_path / "parsed"
-    read = documents.read(path)
-    for _ in range(2):
-        document, cut = reports.parse(path, store)
-        assert cut == sentences(read)
-        assert (document.text, document.page_starts, document.format) == (read.text, read.page_starts, "pdf")
-    (kept,) = store.iterdir()
-    assert kept.name == f"{reports.sha256(path)}.json"
-    held = json.loads(kept.read_text(encoding="utf-8"))
-    held["sentences"][0][0] = "From what was kept."
-    kept.write_text(json.dumps(held), encoding="utf-8")
-    assert reports.parse(path, store)[1][0].text == "From what was kept."
-    kept.write_text(json.dumps(held | {"parser": "an older one"}), encoding="utf-8")
-    assert reports.parse(path, store)[1] == sentences(read)
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"parser": 1}'])
-def test_what_was_kept_and_is_torn_is_made_anew(path, tmp_path, content):
-    store = tmp_path / "parsed"
-    expected = reports.parse(path, store)
-    (kept,) = store.iterdir()
-    whole = kept.read_bytes()
-    kept.write_text(content, encoding="utf-8")
-    assert reports.parse(path, store) == expected or reports.parse(path, store)[1] == expected[1]
-    assert kept.read_bytes() == whole
-
-
-def test_without_room_nothing_is_kept_and_nothing_is_lost(path, tmp_path):
-    (tmp_path / "in the way").write_text("")
-    assert len(reports.parse(path, tmp_path / "in the way")[1]) == len(reports.parse(path, tmp_path / "parsed")[1])
-
-
-def test_a_torn_pdf_is_named(path, tmp_path):
-    path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(FindingsError, match=r"101\.pdf: "):
-        reports.parse(path, tmp_path / "parsed")
-
-
-def test_where_what_is_not_shipped_is_kept(monkeypatch, tmp_path):
+def test_where_what_is_not_shipped_is_kept():
     assert reports.home("ofsted").name == "ofsted"
     assert (reports.home("ofsted").parents[1] / "pyproject.toml").is_file()  # these tests run in a checkout

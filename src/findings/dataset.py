@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from findings import annotations as corpora
+from findings import parsed
 from findings import reports as files
 from findings import standoff as marks
 from findings.annotations import SPLITS, Annotation, Corpus, DocumentEntry, InvalidCorpusError, Violation
@@ -241,12 +242,12 @@ def _standoff_rows(
         if place is None:
             continue
         try:
-            document, cut = files.parse(place.path, reports / "parsed")
+            document = parsed.read(place.path)
         except FindingsError as error:
             notes.append(str(error))
             continue
         there.add(report.source_file_id)
-        found = marks.locate(document, cut, labelled)
+        found = marks.locate(document, sentences(document), labelled)
         rows += [_standoff_row(report, m, found[m.sentence_id], source) for m in labelled if m.sentence_id in found]
         notes += _changed(report, place, len(found), len(labelled))
     return pd.DataFrame(rows, columns=[*COLUMNS, "split", "place"]), (*notes, *_tally(standoff, reports, there, rows))

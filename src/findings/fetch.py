@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader
 
-from findings import __version__, reports
+from findings import __version__, parsed, reports
 from findings.documents import MAX_BYTES
 from findings.errors import FindingsError
 from findings.reports import Report, path_of
@@ -293,7 +293,7 @@ def _discard(part: Path) -> None:
 
 def _accept(report: Report, part: Path, folder: Path, resumed: bool) -> Outcome:
     """Give a whole file its name; what is no whole PDF goes."""
-    same = report.sha256 == reports.sha256(part)
+    same = report.sha256 == parsed.sha256(part)
     problem = None if same else reports.damage(part)
     if not same and resumed and (problem or report.sha256):
         _discard(part)  # the parts may be of two versions: all of it once more tells
@@ -337,7 +337,7 @@ def take(wanted: Sequence[Report], source: Path, folder: Path) -> tuple[list[Out
 
 
 def _copy(report: Report, path: Path, folder: Path) -> Outcome:
-    changed = report.sha256 not in ("", reports.sha256(path))
+    changed = report.sha256 not in ("", parsed.sha256(path))
     target = path_of(report, folder, changed=changed)
     temporary = target.with_name(f"{target.name}.{os.getpid()}")
     try:

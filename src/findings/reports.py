@@ -1,30 +1,20 @@
-"""Published reports as PDF files at hand: which file is which report, whole or torn, parsed once.
+"""Published reports as PDF files at hand: which file is which report, whole or torn.
 
-A folder of reports holds `<source_file_id>.pdf` for each, `<source_file_id>.changed.pdf` where the
-publisher's file is no longer the one that was annotated, and `parsed/`, the sentences of each file.
+A folder of reports holds `<source_file_id>.pdf` for each, and `<source_file_id>.changed.pdf` where
+the publisher's file is no longer the one that was annotated.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
-from functools import cache
-from importlib import metadata, resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
-from findings import documents
+from findings import parsed
 from findings.annotations import read_table
-from findings.documents import Document
 from findings.errors import FindingsError
-from findings.sentences import Sentence, sentences
-
-PARSERS = ("pdf.py", "documents.py", "sentences.py")
-"""The modules that make sentences of a PDF: when one of them changes, files are parsed anew."""
 
 ID = re.compile(r"[A-Za-z0-9]+")
 """What a source file id may be: it becomes the name of a file."""
@@ -69,7 +59,7 @@ def home(name: str) -> Path:
     data = Path(str(resources.files("findings.data")))
     if (data.parent / "pyproject.toml").is_file():
         return data / name
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "findings" / name
+    return parsed.folder().parent / name
 
 
 def path_of(report: Report, folder: Path, *, changed: bool = False) -> Path:
@@ -80,24 +70,11 @@ def path_of(report: Report, folder: Path, *, changed: bool = False) -> Path:
 def at_hand(report: Report, folder: Path) -> AtHand | None:
     """The report's file, the annotated one before a changed one; None where there is neither."""
     path, changed = path_of(report, folder), path_of(report, folder, changed=True)
-    if path.is_file() and report.sha256 in ("", sha256(path)):
+    if path.is_file() and report.sha256 in ("", parsed.sha256(path)):
         return AtHand(path, changed=False)
     if changed.is_file():
         return AtHand(changed, changed=True)
     return AtHand(path, changed=True) if path.is_file() else None
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hexadecimal) of a file.
-
-    Raises:
-        FindingsError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FindingsError(f"{path}: {error.strerror}. Check that you may read it.") from error
 
 
 def damage(path: Path) -> str | None:
@@ -130,7 +107,7 @@ def identify(folder: Path, reports: Sequence[Report]) -> dict[Path, Report | Non
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".pdf" and p.is_file()):
         named = [by_id[part] for part in ID.findall(path.stem) if part in by_id]
         listed = by_id.get(index.get(path.relative_to(folder).as_posix(), ""))
-        found[path] = by_sha256.get(sha256(path)) or (named[0] if named else listed)
+        found[path] = by_sha256.get(parsed.sha256(path)) or (named[0] if named else listed)
     return found
 
 
@@ -142,53 +119,3 @@ def read_index(folder: Path) -> list[dict[str, str]]:
     """
     path = folder / "index.csv"
     return [row for _, row in read_table(path, ("file", "source_file_id"))] if path.is_file() else []
-
-
-# Parsing, once for each file ----------------------------------------------------------------------
-
-
-def parse(path: Path, store: Path) -> tuple[Document, list[Sentence]]:
-    """The text of a PDF (its blocks left out) and its sentences.
-
-    They are kept in `store` under the SHA-256 of the file, and parsed anew when the parser has
-    changed or what was kept cannot be read. Without room or right to keep them, they are not kept.
-
-    Raises:
-        FindingsError: the PDF cannot be read.
-    """
-    kept = store / f"{sha256(path)}.json"
-    try:
-        held = json.loads(kept.read_text(encoding="utf-8"))
-        if held["parser"] == parser_version():
-            document = Document(path.name, "pdf", held["text"], (), tuple(held["page_starts"]))
-            return document, [Sentence(*fields) for fields in held["sentences"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not kept yet, or not whole: the PDF is what counts
-    document = documents.read(path)
-    cut = sentences(document)
-    _keep(kept, document, cut)
-    return document, cut
-
-
-def _keep(kept: Path, document: Document, cut: Iterable[Sentence]) -> None:
-    held = {
-        "parser": parser_version(),
-        "text": document.text,
-        "page_starts": document.page_starts,
-        "sentences": [astuple(sentence) for sentence in cut],
-    }
-    try:
-        kept.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as folder:
-            temporary = Path(folder) / kept.name
-            temporary.write_text(json.dumps(held, ensure_ascii=False), encoding="utf-8")
-            temporary.replace(kept)
-    except OSError:
-        pass  # a full or read-only disk costs time at the next build, nothing else
-
-
-@cache
-def parser_version() -> str:
-    """SHA-256 (hexadecimal) of the code that makes sentences of a PDF and of its library's version."""
-    sources = (resources.files("findings").joinpath(name).read_bytes() for name in PARSERS)
-    return hashlib.sha256(b"".join([*sources, metadata.version("pypdfium2").encode()])).hexdigest()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from findings import annotations as corpora
+from findings import parsed
 from findings import reports as files
 from findings.annotations import KINDS, SPLITS, Violation
 from findings.documents import Document
@@ -235,7 +236,7 @@ def make(path: Path, folder: Path, *, annotator: str, pdfs: Path | None = None) 
         urns = {line["source_file_id"]: line.get("urn", "") for line in files.read_index(pdfs)}
         for file, known in files.identify(pdfs, list(reports.values())).items():
             if known is not None and files.damage(file) is None:
-                digests.setdefault(known.source_file_id, files.sha256(file))
+                digests.setdefault(known.source_file_id, parsed.sha256(file))
     noted = [
         replace(r, sha256=digests.get(name, ""), urn=r.urn or urns.get(name, ""), place="")
         for name, r in sorted(reports.items(), key=lambda item: (item[1].authority, item[1].published, item[0]))
