@@ -1,9 +1,14 @@
 """Small corpora for tests: documents about fictional authorities with the annotations of their sentences."""
 
 import csv
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from itertools import cycle
 
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.platypus import Paragraph, SimpleDocTemplate
+
+from findings import standoff
 from findings.annotations import ANNOTATION_COLUMNS, DOCUMENT_COLUMNS
 
 
@@ -43,6 +48,54 @@ def write(folder, papers):
         table.append((name, f"{name}.{paper.ending}", paper.kind, paper.authority, paper.published, paper.split))
     _save(folder / "documents.csv", [DOCUMENT_COLUMNS, *table])
     return folder
+
+
+BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=11, leading=14, spaceAfter=12)
+BULLET = ParagraphStyle("bullet", parent=BODY, leftIndent=18, bulletIndent=4)
+TITLE = ParagraphStyle("title", fontName="Helvetica-Bold", fontSize=22, leading=30, spaceAfter=12)
+HEADING = ParagraphStyle("heading", fontName="Helvetica-Bold", fontSize=15, leading=20, spaceAfter=10)
+
+
+def write_standoff(folder, papers):
+    """Write papers as published reports: PDFs in `reports/`, their labels without text beside it.
+    The reports' ids count from 1001. Returns the folder."""
+    (folder / "reports").mkdir(parents=True)
+    rows = []
+    for number, paper in enumerate(papers, 1001):
+        write_report(folder / "reports" / f"{number}.pdf", paper)
+        rows += [
+            {
+                "id": f"{number}-{place}",
+                "source_file_id": str(number),
+                "authority": paper.authority,
+                "published": paper.published,
+                "kind": paper.kind,
+                "page": 1,
+                "sentence": sentence,
+                "finding": finding,
+                "themes": themes.split(),
+            }
+            for place, (sentence, finding, themes) in enumerate(paper.sentences)
+        ]
+    lines = folder / "rows.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = standoff.make(lines, folder, annotator="author", pdfs=folder / "reports")
+    splits = {paper.authority: paper.split for paper in papers}
+    standoff.write(replace(made, reports=tuple(replace(r, split=splits[r.authority]) for r in made.reports)))
+    return folder
+
+
+def write_report(path, paper):
+    """Write a paper as a PDF of one page: a paragraph for each sentence, recommendations as a list."""
+    flow = [Paragraph(f"Inspection of {paper.authority}", TITLE)]
+    for heading, findings in (("Background", "none"), ("Main findings", "strength concern")):
+        said = [Paragraph(sentence, BODY) for sentence, finding, _ in paper.sentences if finding in findings.split()]
+        flow += [Paragraph(heading, HEADING), *said] if said else []
+    listed = [sentence for sentence, finding, _ in paper.sentences if finding == "recommendation"]
+    if listed:
+        flow.append(Paragraph("What needs to improve", HEADING))
+        flow += [Paragraph(sentence, BULLET, bulletText="\u2022") for sentence in listed]
+    SimpleDocTemplate(str(path), invariant=1).build(flow)
 
 
 def change(path, row, **cells):
@@ -226,6 +279,11 @@ AUTHORITIES = {
 def write_corpus(folder):
     """Write a learnable corpus: 8 authorities, 16 documents in all four kinds, 150 sentences; each
     split has all findings and themes. Returns the folder."""
+    return write(folder, learnable())
+
+
+def learnable():
+    """The papers of `write_corpus`."""
     neutral = iter(NEUTRAL)
     papers = []
     for split, authorities in AUTHORITIES.items():
@@ -239,7 +297,7 @@ def write_corpus(folder):
                 sentences = tuple((text.replace("{a}", authority), *labels) for text, *labels in [*part, *plain])
                 ending = "md" if number == 0 else "txt"
                 papers.append(Paper(authority, split, sentences, kind, f"{2018 + place}-0{3 + number}-12", ending))
-    return write(folder, papers)
+    return papers
 
 
 def _labelled(split):

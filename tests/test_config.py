@@ -126,6 +126,12 @@ def test_value_of_the_wrong_type_is_shown(override, reason):
     assert reason in told([override])
 
 
+def test_published_reports_have_settings_of_their_own():
+    assert config.load(["data=ofsted", "data.reports=my pdfs"]).data.reports == "my pdfs"
+    assert config.load(["data=all", "data.standoff=my labels"]).data.standoff == "my labels"
+    assert "data.standoff" in told(["data=ofsted", "data.standoff=my labels"])
+
+
 @pytest.mark.parametrize("group", ["model", "data", "tracking", "taxonomy", "experiment", "sweep"])
 def test_unknown_option_lists_those_there_are(group):
     message = told([f"{group}=wrong"])

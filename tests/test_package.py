@@ -45,10 +45,11 @@ def test_the_wheel_holds_configuration_page_and_data(wheel):
         "findings/reading.js",
         "findings/py.typed",
         "findings/data/authored/documents.csv",
+        "findings/data/ofsted/annotations.csv",
         "findings/data/GUIDE.md",
     ):
         assert name in names
-    assert not [n for n in names if n.startswith("findings/tests") or "mlruns" in n]
+    assert not [n for n in names if n.startswith("findings/tests") or "mlruns" in n or n.endswith(("jsonl", "pdf"))]
 
 
 def test_the_wheel_trains_and_reads_without_the_checkout(installed, corpus, tmp_path):
@@ -71,3 +72,11 @@ def test_the_wheel_trains_and_reads_without_the_checkout(installed, corpus, tmp_
     done = run(installed, "data", "check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert str(installed) in done.stdout
+
+
+def test_an_installed_package_keeps_reports_in_the_users_cache(installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "pdfs").mkdir()
+    done = run(installed, "data", "fetch", "--folder", "pdfs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"0 of 314 reports are in {tmp_path / 'cache' / 'findings' / 'ofsted' / 'reports'}" in done.stdout

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 from findings import documents
 from findings.documents import Document
@@ -87,6 +88,21 @@ class Annotation:
     place: str
 
 
+class Labelled(Protocol):
+    """What has labels: an annotation, with its text or without."""
+
+    @property
+    def sentence_id(self) -> str: ...
+    @property
+    def finding(self) -> str: ...
+    @property
+    def themes(self) -> tuple[str, ...]: ...
+    @property
+    def annotator(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A folder of documents with their annotations, as read; `check` says whether it is sound."""
@@ -116,7 +132,7 @@ def read_corpus(folder: Path) -> Corpus:
             row["split"],
             place,
         )
-        for place, row in _rows(table, DOCUMENT_COLUMNS)
+        for place, row in read_table(table, DOCUMENT_COLUMNS)
     )
     known = {entry.document_id for entry in entries}
     annotations: list[Annotation] = []
@@ -132,7 +148,12 @@ def read_corpus(folder: Path) -> Corpus:
     return Corpus(folder, entries, tuple(annotations))
 
 
-def _rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file that has at least these columns, each with its place (file:row).
+
+    Raises:
+        FindingsError: it cannot be read, lacks a column, or a row is torn.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -153,7 +174,7 @@ def _rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, s
 
 
 def _annotations(path: Path) -> Iterator[Annotation]:
-    for place, row in _rows(path, ANNOTATION_COLUMNS):
+    for place, row in read_table(path, ANNOTATION_COLUMNS):
         try:
             start, end = int(row["start"]), int(row["end"])
         except ValueError as error:
@@ -173,13 +194,20 @@ def _annotations(path: Path) -> Iterator[Annotation]:
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write one document's annotations; an existing file is replaced only when all is written."""
+    rows = (
+        (a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence) for a in annotations
+    )
+    write_table(path, ANNOTATION_COLUMNS, rows)
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file; an existing one is replaced only when all is written."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         temporary = Path(folder) / path.name
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(ANNOTATION_COLUMNS)
-            for a in annotations:
-                writer.writerow((a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence))
+            writer.writerow(columns)
+            writer.writerows(rows)
         temporary.replace(path)
 
 
@@ -188,7 +216,7 @@ def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
     found = list(_check_documents(corpus))
     if not corpus.annotations:
         found.append(Violation(str(corpus.folder), "the dataset is empty: no annotations. Add annotations/<id>.csv."))
-    found.extend(_check_labels(corpus, taxonomy))
+    found.extend(check_labels(corpus.annotations, taxonomy))
     found.extend(_check_spans(corpus))
     return found
 
@@ -211,7 +239,7 @@ def _check_documents(corpus: Corpus) -> Iterator[Violation]:
         if split != entry.split:
             remedy = f"Move all its documents to one split ({place} says {split})."
             yield Violation(entry.place, f"authority '{entry.authority}' is in two splits. {remedy}")
-        if entry.published and not _is_date(entry.published):
+        if entry.published and not is_date(entry.published):
             yield Violation(
                 entry.place, f"published '{entry.published}' is no date. Write YYYY-MM-DD or leave it empty."
             )
@@ -221,17 +249,19 @@ def _check_documents(corpus: Corpus) -> Iterator[Violation]:
             yield Violation(entry.place, f"file {entry.path} is missing. Put it there or remove the row.")
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether the text is a date as YYYY-MM-DD."""
     try:
         return datetime.date.fromisoformat(text).isoformat() == text  # "2024-W10-2" is ISO too, and refused
     except ValueError:
         return False
 
 
-def _check_labels(corpus: Corpus, taxonomy: Taxonomy) -> Iterator[Violation]:
+def check_labels(annotations: Iterable[Labelled], taxonomy: Taxonomy) -> Iterator[Violation]:
+    """Labels that the taxonomy does not know, too many themes, ids given twice, no annotator."""
     findings, themes = set(taxonomy.finding_ids), set(taxonomy.theme_ids)
     seen: dict[str, str] = {}
-    for a in corpus.annotations:
+    for a in annotations:
         if a.sentence_id in seen:
             remedy = f"It is at {seen[a.sentence_id]} too; give each sentence its own."
             yield Violation(a.place, f"sentence id '{a.sentence_id}' is not unique. {remedy}")

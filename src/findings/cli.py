@@ -65,13 +65,34 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add(verbs, "train", "train a model (Hydra overrides; -m for many)", "findings train model.C=3 seed=7", _unreachable)
-    data = verbs.add_parser("data", help="build or check a dataset").add_subparsers(
+    data = verbs.add_parser("data", help="fetch reports, build or check a dataset").add_subparsers(
         title="verbs", metavar="VERB", required=True
     )
     add(data, "build", "join text and labels, check and write (Hydra overrides)", "findings data build", _unreachable)
+    about = "download the annotated reports, or take them from a folder of PDFs"
+    fetch = add(data, "fetch", about, "findings data fetch --folder my_pdfs", _data_fetch)
+    fetch.add_argument("--folder", type=Path, help="PDFs at hand: take the reports among them, download nothing")
+    fetch.add_argument("--out", type=Path, help="folder for the reports (default: where `data build` looks for them)")
+    fetch.add_argument("--standoff", type=Path, help="a folder with reports.csv; default: the annotations that ship")
+    fetch.add_argument("--base-url", help="another address to download from, as a mirror")
+    fetch.add_argument("--delay", type=float, default=1.0, help="seconds before each request (default: 1)")
     check = add(data, "check", "list what is wrong in a corpus folder", "findings data check", _data_check)
-    check.add_argument("folder", nargs="?", type=Path, help="a folder with documents.csv; default: the authored corpus")
+    where = "a folder with documents.csv, or with reports.csv and annotations.csv; default: the authored corpus"
+    check.add_argument("folder", nargs="?", type=Path, help=where)
     check.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
+
+    annotate = verbs.add_parser("annotate", help="work on annotations").add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    about = "annotations without their text, from annotated sentences of published reports"
+    example = "findings annotate standoff sentences.jsonl --out my_annotations --pdfs my_pdfs"
+    make = add(annotate, "standoff", about, example, _annotate_standoff)
+    fields = "id, source_file_id, authority, page, sentence, finding, perhaps themes, list_item, published, urn, kind"
+    make.add_argument("sentences", type=Path, help=f"JSON lines with {fields}, annotator")
+    make.add_argument("--out", type=Path, required=True, help="folder for reports.csv and annotations.csv")
+    make.add_argument("--pdfs", type=Path, help="the annotated PDFs: notes their SHA-256")
+    make.add_argument("--annotator", default="language_model", help="who gave the labels (default: language_model)")
+    make.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
 
     compare = add(verbs, "compare", "compare two models", "findings compare champion latest", _compare)
     compare.add_argument("base", help="champion, latest, a version or a run id")
@@ -166,7 +187,7 @@ def _complete(arguments: list[str]) -> int:
             print(
                 " ".join(
                     v
-                    for v in ("train", "data", "compare", "promote", "read", "serve")
+                    for v in ("train", "data", "annotate", "compare", "promote", "read", "serve")
                     if v.startswith("".join(words[1:2]))
                 )
             )
@@ -183,15 +204,85 @@ def _complete(arguments: list[str]) -> int:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from findings import dataset, taxonomy
+    from findings import dataset, standoff, taxonomy
 
     folder = options.folder or dataset.default_folder()
-    violations, corpus = dataset.check(folder, taxonomy=taxonomy.load(options.taxonomy))
+    labels = taxonomy.load(options.taxonomy)
+    if (folder / "reports.csv").is_file() and not (folder / "documents.csv").is_file():
+        marks = standoff.read(folder)
+        violations = standoff.check(marks, labels)
+        size = f"{len(marks.reports)} reports, {len(marks.marks)} sentences"
+    else:
+        violations, corpus = dataset.check(folder, taxonomy=labels)
+        size = f"{len(corpus.documents)} documents, {len(corpus.annotations)} sentences"
     for violation in violations:
         print(violation)
-    size = f"{len(corpus.documents)} documents, {len(corpus.annotations)} sentences"
     print(f"{folder}: {size}, {len(violations)} violations")
     return 1 if violations else 0
+
+
+def _data_fetch(options: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from findings import fetch, reports, standoff
+
+    marks = standoff.read(options.standoff or standoff.default_folder())
+    if wrong := standoff.check_reports(marks.reports):
+        raise FindingsError("\n".join(map(str, wrong)))
+    folder = options.out or standoff.reports_folder(marks.folder)
+    outcomes: list[fetch.Outcome] = []
+    strangers: list[str] = []
+    stopped = ""
+    try:
+        if options.folder:
+            outcomes, strangers = fetch.take(marks.reports, options.folder, folder)
+        else:
+            manners = fetch.Manners(delay=max(0.0, options.delay))
+            source = fetch.fetch(marks.reports, folder, base_url=options.base_url or fetch.BASE_URL, manners=manners)
+            outcomes.extend(_shown(source, len(marks.reports)))
+    except FindingsError as error:
+        stopped = str(error)
+    for outcome in outcomes:
+        if outcome.state in ("failed", "changed"):
+            print(outcome, file=sys.stderr)
+    for stranger in strangers:
+        print(f"passed over: {stranger}", file=sys.stderr)
+    states = Counter(outcome.state for outcome in outcomes)
+    there = sum(reports.at_hand(report, folder) is not None for report in marks.reports)
+    print(
+        f"{there} of {len(marks.reports)} reports are in {folder}: {states['fetched']} fetched, "
+        f"{states['there']} there before, {states['changed']} changed since annotated; {states['failed']} failed"
+    )
+    if stopped:
+        raise FindingsError(stopped)
+    return 1 if states["failed"] else 0
+
+
+def _shown(outcomes: Any, total: int) -> Any:
+    """The outcomes as they come, with a bar."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("fetching", total=total, now="")
+        for outcome in outcomes:
+            progress.update(task, advance=1, now=f"{outcome.report.source_file_id} {outcome.state}")
+            yield outcome
+
+
+def _annotate_standoff(options: argparse.Namespace) -> int:
+    from findings import standoff, taxonomy
+
+    made = standoff.make(options.sentences, options.out, annotator=options.annotator, pdfs=options.pdfs)
+    if violations := standoff.check(made, taxonomy.load(options.taxonomy)):
+        print(*violations, sep="\n", file=sys.stderr)
+        print(f"{len(violations)} violations; nothing was written", file=sys.stderr)
+        return 1
+    standoff.write(made)
+    known = sum(bool(report.sha256) for report in made.reports)
+    print(f"{options.out}: {len(made.marks)} sentences of {len(made.reports)} reports, {known} with a known SHA-256")
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:

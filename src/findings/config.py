@@ -35,6 +35,16 @@ class DataConfig:
 
 
 @dataclass
+class StandoffConfig(DataConfig):
+    reports: str | None = MISSING
+
+
+@dataclass
+class AllConfig(StandoffConfig):
+    standoff: str | None = MISSING
+
+
+@dataclass
 class ModelConfig:
     family: str = MISSING
 
@@ -90,6 +100,8 @@ def store() -> None:
     known = ConfigStore.instance()
     known.store(name="train_schema", node=TrainConfig)
     known.store(group="data", name="data_schema", node=DataConfig)
+    known.store(group="data", name="standoff_schema", node=StandoffConfig)
+    known.store(group="data", name="all_schema", node=AllConfig)
     known.store(group="model", name="tfidf_schema", node=TfidfConfig)
     known.store(group="tracking", name="tracking_schema", node=TrackingConfig)
     known.store(group="taxonomy", name="taxonomy_schema", node=TaxonomyConfig)

@@ -6,7 +6,8 @@ import hashlib
 import json
 import tempfile
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from importlib import resources
@@ -17,8 +18,14 @@ import numpy as np
 import pandas as pd
 
 from findings import annotations as corpora
+from findings import parsed
+from findings import reports as files
+from findings import standoff as marks
 from findings.annotations import SPLITS, Annotation, Corpus, DocumentEntry, InvalidCorpusError, Violation
+from findings.errors import FindingsError
+from findings.reports import AtHand, Report
 from findings.sentences import Sentence, sentences
+from findings.standoff import Mark, Standoff
 from findings.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -43,12 +50,14 @@ class Built:
     Attributes:
         rows: one data frame a split, with `COLUMNS`; labels as ids.
         sha256: of all rows in order: the same data gives the same digest.
+        notes: what is to be known of it: what was not found, what was left out.
     """
 
     name: str
     rows: dict[str, pd.DataFrame]
     sha256: str
     taxonomy: Taxonomy
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,16 +104,74 @@ def build(folder: Path, *, name: str, source: str, taxonomy: Taxonomy) -> Built:
         InvalidCorpusError: violations of the schema, an authority or a near-duplicate in two
             splits, or an empty split; each names file and row.
     """
+    return _built(name, _corpus_rows(folder, source, taxonomy), taxonomy)
+
+
+def _corpus_rows(folder: Path, source: str, taxonomy: Taxonomy) -> pd.DataFrame:
     corpus = corpora.read_corpus(folder)
     if violations := corpora.check(corpus, taxonomy):
         raise InvalidCorpusError(violations)
     rows = _rows(corpus, source)
-    if violations := [*near_duplicates_across(rows), *_empty_splits(rows, corpus)]:
+    if violations := [*near_duplicates_across(rows), *_empty_splits(rows, corpus.folder / "documents.csv")]:
         raise InvalidCorpusError(violations)
+    return rows
+
+
+def _built(name: str, rows: pd.DataFrame, taxonomy: Taxonomy, notes: tuple[str, ...] = ()) -> Built:
     by_split = {
         split: rows[rows["split"] == split].drop(columns=["split", "place"]).reset_index(drop=True) for split in SPLITS
     }
-    return Built(name, by_split, digest(by_split), taxonomy)
+    return Built(name, by_split, digest(by_split), taxonomy, notes)
+
+
+def build_standoff(
+    folder: Path, reports: Path, *, name: str, source: str, taxonomy: Taxonomy, tell: Callable[[str], object] = str
+) -> Built:
+    """Join stand-off annotations to the sentences of the reports that are at hand.
+
+    Sentences of published reports recur from one authority to another; one that is nearly the same
+    as another of a later split (train, validation, test) is left out, and `notes` says how many.
+
+    Args:
+        folder: with reports.csv and annotations.csv.
+        reports: a folder of PDFs as `findings data fetch` makes it.
+        tell: is told what is being done.
+
+    Raises:
+        InvalidCorpusError: violations of the schema, an authority in two splits, an empty split.
+        FindingsError: no report is at hand.
+    """
+    rows, notes = _standoff_rows(folder, reports, source, taxonomy, tell)
+    if rows.empty:
+        raise FindingsError("\n".join(notes))
+    rows, dropped = _drop_near_duplicates(rows)
+    if violations := _empty_splits(rows, folder / "reports.csv"):
+        raise InvalidCorpusError(violations)
+    return _built(name, rows, taxonomy, (*notes, *dropped))
+
+
+def build_all(
+    folder: Path, standoff: Path, reports: Path, *, name: str, taxonomy: Taxonomy, tell: Callable[[str], object] = str
+) -> Built:
+    """The documents of a corpus folder and the reports at hand together, each row in its own split.
+
+    The corpus is checked as strictly as by itself; from both together, sentences that are nearly
+    the same as one of a later split are left out. Without any report it is the corpus alone.
+
+    Raises:
+        InvalidCorpusError: as `build` and `build_standoff`, or an authority is in a split of the one
+            and in another split of the other.
+    """
+    tell("reading the documents")
+    authored = _corpus_rows(folder, "authored", taxonomy)
+    real, notes = _standoff_rows(standoff, reports, "ofsted", taxonomy, tell)
+    if real.empty:
+        return _built(name, authored, taxonomy, (*notes, f"so this is {folder} alone: {len(authored)} sentences"))
+    rows = pd.concat([authored, real], ignore_index=True)
+    if violations := _authorities_across(rows):
+        raise InvalidCorpusError(violations)
+    rows, dropped = _drop_near_duplicates(rows)
+    return _built(name, rows, taxonomy, (*notes, *dropped))
 
 
 def check(folder: Path, *, taxonomy: Taxonomy) -> tuple[list[Violation], Corpus]:
@@ -113,7 +180,7 @@ def check(folder: Path, *, taxonomy: Taxonomy) -> tuple[list[Violation], Corpus]
     violations = corpora.check(corpus, taxonomy)
     if not violations:
         rows = _rows(corpus, "")
-        violations = [*near_duplicates_across(rows), *_empty_splits(rows, corpus)]
+        violations = [*near_duplicates_across(rows), *_empty_splits(rows, corpus.folder / "documents.csv")]
     return violations, corpus
 
 
@@ -156,6 +223,102 @@ def _rows(corpus: Corpus, source: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS, "split", "place"])
 
 
+def _standoff_rows(
+    folder: Path, reports: Path, source: str, taxonomy: Taxonomy, tell: Callable[[str], object]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows of the reports at hand, and what is to be known of them."""
+    standoff = marks.read(folder)
+    if violations := marks.check(standoff, taxonomy):
+        raise InvalidCorpusError(violations)
+    of_report: dict[str, list[Mark]] = {}
+    for mark in standoff.marks:
+        of_report.setdefault(mark.source_file_id, []).append(mark)
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    there: set[str] = set()
+    for number, report in enumerate(standoff.reports, 1):
+        tell(f"reading the reports: {number} of {len(standoff.reports)}")
+        place, labelled = files.at_hand(report, reports), of_report.get(report.source_file_id, [])
+        if place is None:
+            continue
+        try:
+            document = parsed.read(place.path)
+        except FindingsError as error:
+            notes.append(str(error))
+            continue
+        there.add(report.source_file_id)
+        found = marks.locate(document, sentences(document), labelled)
+        rows += [_standoff_row(report, m, found[m.sentence_id], source) for m in labelled if m.sentence_id in found]
+        notes += _changed(report, place, len(found), len(labelled))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "split", "place"]), (*notes, *_tally(standoff, reports, there, rows))
+
+
+def _changed(report: Report, place: AtHand, found: int, labelled: int) -> list[str]:
+    said = f"{place.path}: changed since it was annotated: {found} of {labelled} sentences found"
+    return [said] if place.changed else []
+
+
+def _tally(standoff: Standoff, reports: Path, there: set[str], rows: list[dict[str, Any]]) -> list[str]:
+    """How much of the annotations was found, and what is missing."""
+    remedy = "`findings data fetch` downloads them, and takes PDFs that you have with --folder."
+    if not there:
+        return [f"{reports}: none of the {len(standoff.reports)} annotated reports is at hand. {remedy}"]
+    looked_for = [mark for mark in standoff.marks if mark.source_file_id in there]
+    found = {row["sentence_id"] for row in rows}
+    telling = [mark for mark in looked_for if mark.finding != "none"]
+    notes = [
+        f"{len(there)} of {len(standoff.reports)} annotated reports are at hand in {reports}; in them "
+        f"{_share(looked_for, found)} annotated sentences were found, {_share(telling, found)} with a finding"
+    ]
+    if lost := [mark.sentence_id for mark in looked_for if mark.sentence_id not in found]:
+        notes.append(f"not found: {', '.join(lost)}")
+    if absent := [report.source_file_id for report in standoff.reports if report.source_file_id not in there]:
+        unread = len(standoff.marks) - len(looked_for)
+        notes.append(f"{len(absent)} reports ({unread} sentences) are not at hand: {', '.join(absent)}. {remedy}")
+    return notes
+
+
+def _share(looked_for: list[Mark], found: set[str]) -> str:
+    count = sum(mark.sentence_id in found for mark in looked_for)
+    return f"{count:,} of {len(looked_for):,} ({100 * count / max(1, len(looked_for)):.2f} %)"
+
+
+def _standoff_row(report: Report, mark: Mark, sentence: Sentence, source: str) -> dict[str, Any]:
+    return {
+        "sentence_id": mark.sentence_id,
+        "document_id": f"{source}-{report.source_file_id}",  # digits alone would be read back as a number
+        "kind": report.kind,
+        "authority": report.authority,
+        "published": report.published,
+        "page": sentence.page,
+        "heading": sentence.heading,
+        "list_item": sentence.list_item,
+        "sentence": sentence.text,
+        "finding": mark.finding,
+        "themes": list(mark.themes),
+        "source": source,
+        "annotator": mark.annotator,
+        "split": report.split,
+        "place": mark.place,
+    }
+
+
+def _drop_near_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the rows that are nearly the same as one of a later split, and say how many."""
+    ranks = [SPLITS.index(split) for split in rows["split"]]
+    dropped: set[int] = set()
+    # Pairs of validation and test first: what validation loses can no longer cost train a row.
+    for left, right, _ in sorted(_pairs_across(rows), key=lambda pair: -ranks[pair[0]] - ranks[pair[1]]):
+        if not {left, right} & dropped:
+            dropped.add(left if ranks[left] < ranks[right] else right)
+    if not dropped:
+        return rows, []
+    counts = Counter((rows["source"][row], ranks[row]) for row in dropped)
+    told = ", ".join(f"{count} of {source} from {SPLITS[rank]}" for (source, rank), count in sorted(counts.items()))
+    note = f"left out because nearly the same as one of a later split: {told}"
+    return rows.drop(index=sorted(dropped)).reset_index(drop=True), [note]
+
+
 def _at(cut: list[Sentence], offset: int) -> Sentence | None:
     """The document's own sentence at `offset`, or the last one before it."""
     index = bisect_right([s.start for s in cut], offset) - 1
@@ -182,11 +345,12 @@ def _row(entry: DocumentEntry, annotation: Annotation, place: Sentence | None, s
     }
 
 
-def _empty_splits(rows: pd.DataFrame, corpus: Corpus) -> list[Violation]:
+def _empty_splits(rows: pd.DataFrame, table: Path) -> list[Violation]:
     present = set(rows["split"])
-    remedy = "Give at least one authority in documents.csv that split."
-    place = str(corpus.folder / "documents.csv")
-    return [Violation(place, f"the split '{split}' is empty. {remedy}") for split in SPLITS if split not in present]
+    remedy = f"Give at least one authority in {table.name} that split."
+    return [
+        Violation(str(table), f"the split '{split}' is empty. {remedy}") for split in SPLITS if split not in present
+    ]
 
 
 def near_duplicates_across(rows: pd.DataFrame) -> list[Violation]:
@@ -195,15 +359,34 @@ def near_duplicates_across(rows: pd.DataFrame) -> list[Violation]:
     Cosine of TF-IDF over words and word pairs of at least `NEAR`; sentences of fewer than
     `NEAR_MIN_WORDS` words are let be.
     """
-    long = rows[rows["sentence"].map(lambda text: len(text.split())) >= NEAR_MIN_WORDS].reset_index(drop=True)
     found = []
-    for left, right, cosine in near_duplicates(long["sentence"].tolist()):
-        a, b = long.iloc[left], long.iloc[right]
-        if a["split"] != b["split"]:
-            remedy = "Rewrite or remove one, or put both authorities into one split."
-            message = f"nearly the same as {b['place']} in {b['split']} (cosine {cosine:.2f}). {remedy}"
-            found.append(Violation(a["place"], message))
+    for left, right, cosine in _pairs_across(rows):
+        a, b = rows.iloc[left], rows.iloc[right]
+        remedy = "Rewrite or remove one, or put both authorities into one split."
+        message = f"nearly the same as {b['place']} in {b['split']} (cosine {cosine:.2f}). {remedy}"
+        found.append(Violation(a["place"], message))
     return found
+
+
+def _authorities_across(rows: pd.DataFrame) -> list[Violation]:
+    """Authorities that are in two splits, one violation each."""
+    found: dict[str, Violation] = {}
+    splits: dict[str, tuple[str, str]] = {}
+    for authority, split, place in zip(rows["authority"], rows["split"], rows["place"], strict=True):
+        first, where = splits.setdefault(authority.casefold(), (split, place))
+        if first != split:
+            message = f"authority '{authority}' is in two splits. Move it to one of them ({where} says {first})."
+            found.setdefault(authority.casefold(), Violation(place, message))
+    return list(found.values())
+
+
+def _pairs_across(rows: pd.DataFrame) -> list[tuple[int, int, float]]:
+    """Positions of two rows in different splits whose sentences are nearly the same, and their cosine."""
+    texts, splits = rows["sentence"].tolist(), rows["split"].tolist()
+    long = [position for position, text in enumerate(texts) if len(text.split()) >= NEAR_MIN_WORDS]
+    pairs = near_duplicates([texts[position] for position in long])
+    across = ((long[left], long[right], cosine) for left, right, cosine in pairs)
+    return [(left, right, cosine) for left, right, cosine in across if splits[left] != splits[right]]
 
 
 def near_duplicates(texts: list[str], threshold: float = NEAR) -> list[tuple[int, int, float]]:

@@ -195,6 +195,8 @@ def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     mlflow.log_dict(dict(config), "config.yaml")
+    if built.notes:
+        mlflow.log_text("\n".join(built.notes) + "\n", "dataset_notes.txt")
     for split, frame in built.rows.items():
         plain = frame.assign(themes=frame["themes"].str.join(" "))
         digest = f"{built.sha256[:24]}-{split[:4]}"

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from findings import config, dataset, evaluation, models, registry, serving, taxonomy, tracking
+from findings import config, dataset, evaluation, models, registry, reports, serving, standoff, taxonomy, tracking
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
@@ -35,12 +35,34 @@ class Outcome:
     decision: Decision | None
 
 
-def build_dataset(settings: Mapping[str, Any]) -> Built:
-    """The dataset that a configuration names, checked."""
+def build_dataset(settings: Mapping[str, Any], tell: Callable[[str], object] = str) -> Built:
+    """The dataset that a configuration names, checked; `tell` is told what is being done."""
     labels = taxonomy.from_dict(settings["taxonomy"])
     data = settings["data"]
-    folder = Path(data["folder"]) if data["folder"] else dataset.default_folder()
-    return dataset.build(folder, name=data["name"], source=data["source"], taxonomy=labels)
+    name, source = data["name"], data["source"]
+    folder = _folder(data)
+    if "reports" not in data:
+        return dataset.build(folder, name=name, source=source, taxonomy=labels)
+    marks = Path(data.get("standoff") or standoff.default_folder()) if "standoff" in data else folder
+    pdfs = Path(data["reports"] or standoff.reports_folder(marks))
+    if "standoff" in data:
+        return dataset.build_all(folder, marks, pdfs, name=name, taxonomy=labels, tell=tell)
+    return dataset.build_standoff(folder, pdfs, name=name, source=source, taxonomy=labels, tell=tell)
+
+
+def _folder(data: Mapping[str, Any]) -> Path:
+    """The folder that a dataset's documents or annotations are in."""
+    if data["folder"]:
+        return Path(data["folder"])
+    return standoff.default_folder() if data["source"] == "ofsted" else dataset.default_folder()
+
+
+def _written_to(data: Mapping[str, Any]) -> Path:
+    """Where `findings data build` writes: beside what the dataset is made of; the text of published
+    reports never to where it would be shipped."""
+    if "standoff" in data:
+        return Path(data["folder"]) / "all" if data["folder"] else reports.home("all")
+    return _folder(data) if data["folder"] or "reports" not in data else reports.home("ofsted")
 
 
 def train(settings: Mapping[str, Any]) -> Outcome:
@@ -51,7 +73,9 @@ def train(settings: Mapping[str, Any]) -> Outcome:
     """
     console = Console(stderr=True)
     with console.status("building the dataset") as status:
-        built = build_dataset(settings)
+        built = build_dataset(settings, status.update)
+        for note in built.notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         models.build(settings["model"], built.taxonomy, int(settings["seed"]))  # settings out of range end here
         status.update("opening the store")
         tracking.connect(settings["tracking"])
@@ -144,12 +168,15 @@ def _build(config: DictConfig) -> None:
     """Hydra's task of `findings data build`."""
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        built = build_dataset(settings)
-        folder = Path(settings["data"]["folder"]) if settings["data"]["folder"] else dataset.default_folder()
-        written = dataset.write(built, folder)
+        console = Console(stderr=True)
+        with console.status("building the dataset") as status:
+            built = build_dataset(settings, status.update)
+        written = dataset.write(built, _written_to(settings["data"]))
     except (FindingsError, OSError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    for note in built.notes:
+        print(note, file=sys.stderr)
     for path, count in zip(written, built.counts.values(), strict=True):
         print(f"{path}: {count} sentences")
     print(f"SHA-256 {built.sha256}")
