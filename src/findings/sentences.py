@@ -38,7 +38,7 @@ BOUNDARY = re.compile(
     r"(?<![.!?…])[.!?…]+[\"'”’)\]*_]{0,20}"
     r"(?:(?<=[a-z]{2}.)\d{1,2}(?=\s)|(?<=\])\([^()\s]*\)[*_]*)?"  # a footnote's mark, a link's target
     r"(\s+(?:(?<=\n)[> \t]+)?|(?<=[a-z)]\.)(?=[A-Z][a-z]{2,} ))"
-    r"(?!\([^()]{1,20}\)\s*$)"  # "(Recommendation)" at the end belongs to what it marks
+    r"(?!\([A-Za-z ]{1,20}\)\s*$)"  # "(Recommendation)" at the end belongs to what it marks
     r"(?=[\"'“‘(\[•*_]*[A-Z0-9£À-Þ]|\((?:outcome|enabler)[ :])"
 )
 MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?…)”’\"'])[*_](?!\w)|`|\\(?=[\W_]|$)|\|")
