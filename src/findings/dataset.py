@@ -36,6 +36,9 @@ COLUMNS = (
     "sentence", "finding", "themes", "source", "annotator",
 )  # fmt: skip
 
+NAMED = 8
+"""So many ids a message names."""
+
 NEAR = 0.85
 """Cosine of word TF-IDF vectors from which two sentences are near-duplicates."""
 
@@ -271,11 +274,16 @@ def _tally(standoff: Standoff, reports: Path, there: set[str], rows: list[dict[s
         f"{_share(looked_for, found)} annotated sentences were found, {_share(telling, found)} with a finding"
     ]
     if lost := [mark.sentence_id for mark in looked_for if mark.sentence_id not in found]:
-        notes.append(f"not found: {', '.join(lost)}")
+        notes.append(f"not found: {_named(lost)}")
     if absent := [report.source_file_id for report in standoff.reports if report.source_file_id not in there]:
         unread = len(standoff.marks) - len(looked_for)
-        notes.append(f"{len(absent)} reports ({unread} sentences) are not at hand: {', '.join(absent)}. {remedy}")
+        notes.append(f"{len(absent)} reports ({unread} sentences) are not at hand: {_named(absent)}. {remedy}")
     return notes
+
+
+def _named(ids: list[str]) -> str:
+    """The first few; the others are told by their number."""
+    return ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
 
 
 def _share(looked_for: list[Mark], found: set[str]) -> str:
