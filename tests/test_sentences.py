@@ -32,6 +32,11 @@ def cut(tmp_path):
 # Where a sentence ends ---------------------------------------------------------------------------
 
 
+def test_a_word_that_looks_like_a_title_ends_a_sentence():
+    text = "Children write to those whom they miss. Miss. Cole answers them."
+    assert parts(text) == ["Children write to those whom they miss.", "Miss. Cole answers them."]
+
+
 @pytest.mark.parametrize(
     "text",
     [

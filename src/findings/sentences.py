@@ -135,6 +135,8 @@ def _is_abbreviation(text: str, begin: int, match: re.Match[str]) -> bool:
         return bool(re.match(r"\d", following))
     if re.fullmatch(r"\d{1,3}", last) and before.strip("*_") == last:
         return True  # a number that opens the sentence is a paragraph's
+    if last in ("miss", "sir", "hon", "rev") and word is not None and word.group().islower():
+        return False  # "the people they miss."
     return last in ABBREVIATIONS and last not in ENDS_ANYWAY
 
 
