@@ -5,6 +5,7 @@ A corpus is a folder:
     documents.csv            document_id, file, kind, authority, published, split
     documents/<file>         the documents as a reader finds them
     annotations/<id>.csv     sentence_id, start, end, finding, themes, annotator, sentence
+    passes/<name>/<id>.csv   sentence_id, finding, themes, annotator, reason (see `read_pass`)
 
 `start` and `end` are the character span in the document's text, `themes` are separated by blanks,
 the primary one first. The sentence stands in the row so that a change of labels can be reviewed
@@ -30,6 +31,7 @@ from findings.taxonomy import MAX_THEMES, Taxonomy
 KINDS = ("inspection_report", "visit_letter", "minutes", "news")
 SPLITS = ("train", "validation", "test")
 DOCUMENT_COLUMNS = ("document_id", "file", "kind", "authority", "published", "split")
+PASS_COLUMNS = ("sentence_id", "finding", "themes", "annotator", "reason")
 ANNOTATION_COLUMNS = ("sentence_id", "start", "end", "finding", "themes", "annotator", "sentence")
 
 
@@ -47,11 +49,11 @@ class Violation:
 class InvalidCorpusError(FindingsError):
     """A corpus with violations; the message shows the first few."""
 
-    def __init__(self, violations: list[Violation]) -> None:
+    def __init__(self, violations: list[Violation], rest: str = ": `findings data check` lists them all") -> None:
         self.violations = violations
         shown = [str(v) for v in violations[:5]]
         if len(violations) > len(shown):
-            shown.append(f"... and {len(violations) - len(shown)} more: `findings data check` lists them all.")
+            shown.append(f"... and {len(violations) - len(shown)} more{rest}.")
         super().__init__("\n".join(shown))
 
 
@@ -88,6 +90,19 @@ class Annotation:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What one pass over a sentence gave it; `reason` may be empty."""
+
+    sentence_id: str
+    document_id: str
+    finding: str
+    themes: tuple[str, ...]
+    annotator: str
+    reason: str
+    place: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A folder of documents with their annotations, as read; `check` says whether it is sound."""
 
@@ -116,7 +131,7 @@ def read_corpus(folder: Path) -> Corpus:
             row["split"],
             place,
         )
-        for place, row in _rows(table, DOCUMENT_COLUMNS)
+        for place, row in read_csv(table, DOCUMENT_COLUMNS)
     )
     known = {entry.document_id for entry in entries}
     annotations: list[Annotation] = []
@@ -132,7 +147,17 @@ def read_corpus(folder: Path) -> Corpus:
     return Corpus(folder, entries, tuple(annotations))
 
 
-def _rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def corpus_of(folder: Path) -> Path | None:
+    """The corpus folder that a folder of annotations or of a pass lies in, or None."""
+    return next((above for above in folder.absolute().parents[:2] if (above / "documents.csv").is_file()), None)
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, each with its place (file:row), which must have these columns, perhaps more.
+
+    Raises:
+        FindingsError: the file cannot be read, a column is missing, or a row is torn.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -153,7 +178,7 @@ def _rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, s
 
 
 def _annotations(path: Path) -> Iterator[Annotation]:
-    for place, row in _rows(path, ANNOTATION_COLUMNS):
+    for place, row in read_csv(path, ANNOTATION_COLUMNS):
         try:
             start, end = int(row["start"]), int(row["end"])
         except ValueError as error:
@@ -173,14 +198,98 @@ def _annotations(path: Path) -> Iterator[Annotation]:
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write one document's annotations; an existing file is replaced only when all is written."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        temporary = Path(folder) / path.name
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(ANNOTATION_COLUMNS)
-            for a in annotations:
-                writer.writerow((a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence))
-        temporary.replace(path)
+    rows = (
+        (a.sentence_id, a.start, a.end, a.finding, " ".join(a.themes), a.annotator, a.sentence) for a in annotations
+    )
+    write_csv(path, ANNOTATION_COLUMNS, rows)
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file; an existing one is replaced only when all is written.
+
+    Raises:
+        FindingsError: the file cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            temporary = Path(folder) / path.name
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(columns)
+                writer.writerows(rows)
+            temporary.replace(path)
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror or error}. Nothing half-written is left.") from error
+
+
+def inert(value: object) -> object:
+    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+# Passes -------------------------------------------------------------------------------------------
+
+
+def read_pass(folder: Path, taxonomy: Taxonomy) -> tuple[Vote, ...]:
+    """The labels of one pass over sentences: <document_id>.csv with sentence_id, finding, themes and
+    annotator, perhaps reason. Annotation files, which have more columns, are read as passes too.
+
+    Raises:
+        FindingsError: no such folder, nothing in it, a column is missing, or a row is torn.
+        InvalidCorpusError: a label that the taxonomy does not have, or a sentence labelled twice.
+    """
+    if not folder.is_dir():
+        raise FindingsError(f"{folder}: no such folder. A pass is a folder with one CSV file a document.")
+    votes = tuple(
+        Vote(
+            row["sentence_id"],
+            path.stem,
+            row["finding"],
+            tuple(row["themes"].split()),
+            row["annotator"],
+            row.get("reason", ""),
+            place,
+        )
+        for path in sorted(folder.glob("*.csv"))
+        for place, row in read_csv(path, PASS_COLUMNS[:4])
+    )
+    if not votes:
+        raise FindingsError(f"{folder}: no labels in it. A pass is a folder with one CSV file a document.")
+    if violations := list(check_labels(votes, taxonomy)):
+        raise InvalidCorpusError(violations, rest="")
+    return votes
+
+
+def write_pass(folder: Path, votes: Iterable[Vote]) -> list[Path]:
+    """Write a pass, one file a document, each replaced only when it is whole.
+
+    Raises:
+        FindingsError: a file cannot be written.
+    """
+    by_document: dict[str, list[Vote]] = {}
+    for vote in votes:
+        by_document.setdefault(vote.document_id, []).append(vote)
+    make_folder(folder)
+    for document_id, given in by_document.items():
+        rows = ((v.sentence_id, v.finding, " ".join(v.themes), v.annotator, v.reason) for v in given)
+        write_csv(folder / f"{document_id}.csv", PASS_COLUMNS, rows)
+    return [folder / f"{document_id}.csv" for document_id in by_document]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, with those above it.
+
+    Raises:
+        FindingsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file, not a folder" if folder.is_file() else error.strerror
+        raise FindingsError(f"{folder}: {reason}. Give another folder with --out.") from error
+
+
+# Checks -------------------------------------------------------------------------------------------
 
 
 def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
@@ -188,8 +297,8 @@ def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
     found = list(_check_documents(corpus))
     if not corpus.annotations:
         found.append(Violation(str(corpus.folder), "the dataset is empty: no annotations. Add annotations/<id>.csv."))
-    found.extend(_check_labels(corpus, taxonomy))
-    found.extend(_check_spans(corpus))
+    found.extend(check_labels(corpus.annotations, taxonomy))
+    found.extend(check_spans(corpus))
     return found
 
 
@@ -228,10 +337,11 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _check_labels(corpus: Corpus, taxonomy: Taxonomy) -> Iterator[Violation]:
+def check_labels(labelled: Iterable[Annotation | Vote], taxonomy: Taxonomy) -> Iterator[Violation]:
+    """Labels that the taxonomy does not have or that do not go together, and ids that are not unique."""
     findings, themes = set(taxonomy.finding_ids), set(taxonomy.theme_ids)
     seen: dict[str, str] = {}
-    for a in corpus.annotations:
+    for a in labelled:
         if a.sentence_id in seen:
             remedy = f"It is at {seen[a.sentence_id]} too; give each sentence its own."
             yield Violation(a.place, f"sentence id '{a.sentence_id}' is not unique. {remedy}")
@@ -247,7 +357,8 @@ def _check_labels(corpus: Corpus, taxonomy: Taxonomy) -> Iterator[Violation]:
             yield Violation(a.place, "no annotator. Say who or what gave the labels.")
 
 
-def _check_spans(corpus: Corpus) -> Iterator[Violation]:
+def check_spans(corpus: Corpus) -> Iterator[Violation]:
+    """Spans that are not their sentence's in the document, or that overlap."""
     entries = {entry.document_id: entry for entry in corpus.documents}
     ends: dict[str, tuple[int, str]] = {}
     for a in sorted(corpus.annotations, key=lambda a: (a.document_id, a.start)):
