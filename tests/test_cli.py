@@ -9,22 +9,27 @@ import mlflow
 import pytest
 from conftest import COMMAND, SMALL, command
 
-HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra")
+HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra", "cleanlab")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path):
     done = command("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for verb in ("train", "data", "compare", "promote", "read", "serve"):
+    for verb in ("train", "data", "annotate", "compare", "promote", "read", "serve"):
         assert verb in done.stdout
     code = f"import sys; import findings.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
     seen = subprocess.run([str(COMMAND.with_name("python")), "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [["compare"], ["promote"], ["read"], ["serve"], ["data", "check"]])
+VERBS = ["compare", "promote", "read", "serve", "data check"] + [
+    f"annotate {verb}" for verb in ("export", "import", "queue", "agreement", "disagreements", "audit")
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb, tmp_path):
-    done = command(*verb, "--help", cwd=tmp_path)
+    done = command(*verb.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "example: findings" in done.stdout
 

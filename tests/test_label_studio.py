@@ -342,7 +342,7 @@ def server(tmp_path_factory):
     options = ("--no-browser", "--internal-host", "127.0.0.1", "--port", str(port), "--enable-legacy-api-token")
     with (folder / "server.log").open("w") as log:
         running = subprocess.Popen(
-            [EXECUTABLE, "start", *options, *user],
+            [Path(EXECUTABLE).absolute(), "start", *options, *user],
             cwd=folder,
             env=os.environ
             | {
