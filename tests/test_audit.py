@@ -131,7 +131,7 @@ def test_a_line_that_is_no_labelled_sentence_is_named(tmp_path, line, message):
 def test_audit_command_writes_what_is_to_be_judged(corpus, tmp_path):
     done = command("annotate", "audit", "--corpus", corpus, "--out", "out/audit.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "sentences are likely wrong" in done.stdout
+    assert "sentences are suspected" in done.stdout
     with (tmp_path / "out" / "audit.csv").open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)

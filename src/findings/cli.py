@@ -545,7 +545,7 @@ def _annotate_audit(options: argparse.Namespace) -> int:
     found = audit.suspects(rows, predictions, labels)
     audit.write(options.out, found, rows)
     findings = sum(s.label == "finding" for s in found)
-    told = f"{findings} findings and {len(found) - findings} themes of {len(rows)} sentences are likely wrong"
+    told = f"{findings} findings and {len(found) - findings} themes of {len(rows)} sentences are suspected"
     print(f"{options.out}: {told}, the likeliest first")
     return 0
 
