@@ -291,7 +291,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(folder):
         yield read_corpus(folder).annotations[0]
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(FindingsError, match=f"{FIRST}: the disk is full. Nothing half-written is left."):
         annotations.write_annotations(folder / FIRST, torn())
     assert (folder / FIRST).read_bytes() == original
     assert sorted(path.name for path in (folder / "annotations").iterdir()) == names

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from conftest import COMMAND, SMALL, command
 
-HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra")
+HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra", "cleanlab")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path):
@@ -22,12 +22,14 @@ def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path):
     assert seen.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [["compare"], ["promote"], ["read"], ["serve"], ["data", "check"], ["data", "fetch"], ["annotate", "standoff"]],
-)
+VERBS = ["compare", "promote", "read", "serve", "data check", "data fetch"] + [
+    f"annotate {verb}" for verb in ("standoff", "export", "import", "queue", "agreement", "disagreements", "audit")
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb, tmp_path):
-    done = command(*verb, "--help", cwd=tmp_path)
+    done = command(*verb.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "example: findings" in done.stdout
 

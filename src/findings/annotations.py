@@ -5,6 +5,7 @@ A corpus is a folder:
     documents.csv            document_id, file, kind, authority, published, split
     documents/<file>         the documents as a reader finds them
     annotations/<id>.csv     sentence_id, start, end, finding, themes, annotator, sentence
+    passes/<name>/<id>.csv   sentence_id, finding, themes, annotator, reason (see `read_pass`)
 
 `start` and `end` are the character span in the document's text, `themes` are separated by blanks,
 the primary one first. The sentence stands in the row so that a change of labels can be reviewed
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from findings import documents
 from findings.documents import Document
@@ -31,6 +32,7 @@ from findings.taxonomy import MAX_THEMES, Taxonomy
 KINDS = ("inspection_report", "visit_letter", "minutes", "news")
 SPLITS = ("train", "validation", "test")
 DOCUMENT_COLUMNS = ("document_id", "file", "kind", "authority", "published", "split")
+PASS_COLUMNS = ("sentence_id", "finding", "themes", "annotator", "reason")
 ANNOTATION_COLUMNS = ("sentence_id", "start", "end", "finding", "themes", "annotator", "sentence")
 
 
@@ -48,11 +50,11 @@ class Violation:
 class InvalidCorpusError(FindingsError):
     """A corpus with violations; the message shows the first few."""
 
-    def __init__(self, violations: list[Violation]) -> None:
+    def __init__(self, violations: list[Violation], rest: str = ": `findings data check` lists them all") -> None:
         self.violations = violations
         shown = [str(v) for v in violations[:5]]
         if len(violations) > len(shown):
-            shown.append(f"... and {len(violations) - len(shown)} more: `findings data check` lists them all.")
+            shown.append(f"... and {len(violations) - len(shown)} more{rest}.")
         super().__init__("\n".join(shown))
 
 
@@ -104,6 +106,19 @@ class Labelled(Protocol):
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What one pass over a sentence gave it; `reason` may be empty."""
+
+    sentence_id: str
+    document_id: str
+    finding: str
+    themes: tuple[str, ...]
+    annotator: str
+    reason: str
+    place: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A folder of documents with their annotations, as read; `check` says whether it is sound."""
 
@@ -148,11 +163,16 @@ def read_corpus(folder: Path) -> Corpus:
     return Corpus(folder, entries, tuple(annotations))
 
 
+def corpus_of(folder: Path) -> Path | None:
+    """The corpus folder that a folder of annotations or of a pass lies in, or None."""
+    return next((above for above in folder.absolute().parents[:2] if (above / "documents.csv").is_file()), None)
+
+
 def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file that has at least these columns, each with its place (file:row).
+    """The rows of a CSV file, each with its place (file:row), which must have these columns, perhaps more.
 
     Raises:
-        FindingsError: it cannot be read, lacks a column, or a row is torn.
+        FindingsError: the file cannot be read, a column is missing, or a row is torn.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -200,15 +220,93 @@ def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     write_table(path, ANNOTATION_COLUMNS, rows)
 
 
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV file; an existing one is replaced only when all is written."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        temporary = Path(folder) / path.name
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-        temporary.replace(path)
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file; an existing one is replaced only when all is written.
+
+    Raises:
+        FindingsError: the file cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            temporary = Path(folder) / path.name
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(columns)
+                writer.writerows(rows)
+            temporary.replace(path)
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror or error}. Nothing half-written is left.") from error
+
+
+def inert(value: object) -> object:
+    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    starts = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+    return f"'{value}" if isinstance(value, str) and value.startswith(starts) else value
+
+
+# Passes -------------------------------------------------------------------------------------------
+
+
+def read_pass(folder: Path, taxonomy: Taxonomy) -> tuple[Vote, ...]:
+    """The labels of one pass over sentences: <document_id>.csv with sentence_id, finding, themes and
+    annotator, perhaps reason. Annotation files, which have more columns, are read as passes too.
+
+    Raises:
+        FindingsError: no such folder, nothing in it, a column is missing, or a row is torn.
+        InvalidCorpusError: a label that the taxonomy does not have, or a sentence labelled twice.
+    """
+    if not folder.is_dir():
+        raise FindingsError(f"{folder}: no such folder. A pass is a folder with one CSV file a document.")
+    votes = tuple(
+        Vote(
+            row["sentence_id"],
+            path.stem,
+            row["finding"],
+            tuple(row["themes"].split()),
+            row["annotator"],
+            row.get("reason", ""),
+            place,
+        )
+        for path in sorted(folder.glob("*.csv"))
+        for place, row in read_table(path, PASS_COLUMNS[:4])
+    )
+    if not votes:
+        raise FindingsError(f"{folder}: no labels in it. A pass is a folder with one CSV file a document.")
+    if violations := list(check_labels(votes, taxonomy)):
+        raise InvalidCorpusError(violations, rest="")
+    return votes
+
+
+def write_pass(folder: Path, votes: Iterable[Vote]) -> list[Path]:
+    """Write a pass, one file a document, each replaced only when it is whole.
+
+    Raises:
+        FindingsError: a file cannot be written.
+    """
+    by_document: dict[str, list[Vote]] = {}
+    for vote in votes:
+        by_document.setdefault(vote.document_id, []).append(vote)
+    make_folder(folder)
+    for document_id, given in by_document.items():
+        rows = ((v.sentence_id, v.finding, " ".join(v.themes), v.annotator, v.reason) for v in given)
+        write_table(folder / f"{document_id}.csv", PASS_COLUMNS, rows)
+    return [folder / f"{document_id}.csv" for document_id in by_document]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, with those above it.
+
+    Raises:
+        FindingsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file, not a folder" if folder.is_file() else error.strerror
+        raise FindingsError(f"{folder}: {reason}. Give another folder with --out.") from error
+
+
+# Checks -------------------------------------------------------------------------------------------
 
 
 def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
@@ -217,7 +315,7 @@ def check(corpus: Corpus, taxonomy: Taxonomy) -> list[Violation]:
     if not corpus.annotations:
         found.append(Violation(str(corpus.folder), "the dataset is empty: no annotations. Add annotations/<id>.csv."))
     found.extend(check_labels(corpus.annotations, taxonomy))
-    found.extend(_check_spans(corpus))
+    found.extend(check_spans(corpus))
     return found
 
 
@@ -277,7 +375,8 @@ def check_labels(annotations: Iterable[Labelled], taxonomy: Taxonomy) -> Iterato
             yield Violation(a.place, "no annotator. Say who or what gave the labels.")
 
 
-def _check_spans(corpus: Corpus) -> Iterator[Violation]:
+def check_spans(corpus: Corpus) -> Iterator[Violation]:
+    """Spans that are not their sentence's in the document, or that overlap."""
     entries = {entry.document_id: entry for entry in corpus.documents}
     ends: dict[str, tuple[int, str]] = {}
     for a in sorted(corpus.annotations, key=lambda a: (a.document_id, a.start)):

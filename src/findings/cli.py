@@ -79,21 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     check = add(data, "check", "list what is wrong in a corpus folder", "findings data check", _data_check)
     where = "a folder with documents.csv, or with reports.csv and annotations.csv; default: the authored corpus"
     check.add_argument("folder", nargs="?", type=Path, help=where)
-    check.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
+    _add_taxonomy(check)
 
-    annotate = verbs.add_parser("annotate", help="work on annotations").add_subparsers(
-        title="verbs", metavar="VERB", required=True
-    )
-    about = "annotations without their text, from annotated sentences of published reports"
-    example = "findings annotate standoff sentences.jsonl --out my_annotations --pdfs my_pdfs"
-    make = add(annotate, "standoff", about, example, _annotate_standoff)
-    fields = "id, source_file_id, authority, page, sentence, finding, perhaps themes, list_item, published, urn, kind"
-    make.add_argument("sentences", type=Path, help=f"JSON lines with {fields}, annotator")
-    make.add_argument("--out", type=Path, required=True, help="folder for reports.csv and annotations.csv")
-    make.add_argument("--pdfs", type=Path, help="the annotated PDFs: notes their SHA-256")
-    make.add_argument("--annotator", default="language_model", help="who gave the labels (default: language_model)")
-    make.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
-
+    _add_annotate(verbs, add)
     compare = add(verbs, "compare", "compare two models", "findings compare champion latest", _compare)
     compare.add_argument("base", help="champion, latest, a version or a run id")
     compare.add_argument("candidate", help="the same")
@@ -113,6 +101,99 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=5001)
     _add_store(serve)
     return parser
+
+
+def _add_annotate(verbs: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    group = verbs.add_parser("annotate", help="label sentences and judge labels").add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    about = "annotations without their text, from annotated sentences of published reports"
+    example = "findings annotate standoff sentences.jsonl --out my_annotations --pdfs my_pdfs"
+    make = add(group, "standoff", about, example, _annotate_standoff)
+    fields = "id, source_file_id, authority, page, sentence, finding, perhaps themes, list_item, published, urn, kind"
+    make.add_argument("sentences", type=Path, help=f"JSON lines with {fields}, annotator")
+    make.add_argument("--out", type=Path, required=True, help="folder for reports.csv and annotations.csv")
+    make.add_argument("--pdfs", type=Path, help="the annotated PDFs: notes their SHA-256")
+    make.add_argument("--annotator", default="language_model", help="who gave the labels (default: language_model)")
+    _add_taxonomy(make)
+    export = add(
+        group,
+        "export",
+        "write Label Studio tasks with the champion's answers",
+        "findings annotate export README.md --out labelling",
+        _annotate_export,
+    )
+    export.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="documents, folders, or a CSV of the queue")
+    export.add_argument(
+        "--corpus", type=Path, help="a corpus folder: its annotated sentences, and unlabelled documents"
+    )
+    export.add_argument("--out", type=Path, required=True, help="new folder for tasks.json and labelling_config.xml")
+    export.add_argument("--blind", action="store_true", help="without the champion's answers, for an unbiased pass")
+    _add_taxonomy(export)
+    _add_store(export)
+    back = add(
+        group,
+        "import",
+        "turn a Label Studio export (JSON, JSON-MIN, CSV) into annotations",
+        "findings annotate import project-1.json --corpus labelling",
+        _annotate_import,
+    )
+    back.add_argument("file", type=Path, help=".json or .csv, also a plain table of sentence_id, finding, themes")
+    back.add_argument("--corpus", type=Path, help="the corpus to check against, and to write into without --out")
+    back.add_argument("--out", type=Path, help="folder for the annotations, instead of the corpus")
+    back.add_argument("--annotator", help="who labelled (default: label_studio_user_<number>)")
+    back.add_argument("--by-annotator", action="store_true", help="a folder for each annotator in --out")
+    _add_taxonomy(back)
+    queue = add(
+        group,
+        "queue",
+        "pick the sentences to label next",
+        "findings annotate queue README.md --out queue.csv -n 10",
+        _annotate_queue,
+    )
+    queue.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="unlabelled documents, or folders of them")
+    queue.add_argument("--out", type=Path, required=True, help="CSV file, which `annotate export` takes")
+    queue.add_argument("-n", "--number", type=int, default=100, help="how many sentences (default: 100)")
+    queue.add_argument("--corpus", type=Path, help="what is labelled already (default: the authored corpus)")
+    _add_store(queue)
+    agreement = add(
+        group,
+        "agreement",
+        "compare two passes over the same sentences",
+        "findings annotate agreement --out agreement.md",
+        _annotate_agreement,
+    )
+    _add_passes(agreement)
+    agreement.add_argument("--out", type=Path, help="also write the figures: .json or .md")
+    disagreements = add(
+        group,
+        "disagreements",
+        "list what two passes disagree on, to be decided",
+        "findings annotate disagreements --out undecided.csv",
+        _annotate_disagreements,
+    )
+    _add_passes(disagreements)
+    disagreements.add_argument("--out", type=Path, required=True, help="CSV file")
+    audit = add(
+        group,
+        "audit",
+        "list labels that are likely wrong",
+        "findings annotate audit --out audit.csv",
+        _annotate_audit,
+    )
+    audit.add_argument("--corpus", type=Path, help="a corpus folder or a .jsonl file (default: the authored corpus)")
+    audit.add_argument("--out", type=Path, default=Path("audit.csv"), help="CSV file (default: audit.csv)")
+    _add_taxonomy(audit)
+
+
+def _add_passes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", nargs="?", type=Path, help="folder of CSV files (default: the authored first pass)")
+    parser.add_argument("second", nargs="?", type=Path, help="the same (default: the authored second pass)")
+    _add_taxonomy(parser)
+
+
+def _add_taxonomy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--taxonomy", default="childrens_services", help="name, or path of a .yaml file")
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
@@ -387,6 +468,179 @@ def _serve(options: argparse.Namespace) -> int:
     application = endpoint.app(registry.load(version), str(version))
     print(f"{version} on http://{options.host}:{options.port}/invocations", flush=True)
     uvicorn.run(application, host=options.host, port=options.port, log_level="warning")
+    return 0
+
+
+# The verbs of annotate ----------------------------------------------------------------------------
+
+
+def _annotate_export(options: argparse.Namespace) -> int:
+    from findings import annotations, label_studio, tasks, taxonomy
+
+    if bool(options.paths) == bool(options.corpus):
+        raise FindingsError("findings annotate export: give either documents or --corpus.")
+    failed: list[str] = []
+    if options.corpus:
+        found = tasks.of_corpus(annotations.read_corpus(options.corpus))
+    elif [path.suffix.lower() for path in options.paths] == [".csv"]:
+        found = tasks.read(options.paths[0])
+    else:
+        found, failed = _tasks_of(options.paths, options.out)
+    labels, predictions, by = taxonomy.load(options.taxonomy), None, "without pre-annotations"
+    if not options.blind:
+        model, version = _champion(options)
+        if model.taxonomy.as_dict() != labels.as_dict():
+            raise FindingsError(f"{version} labels with another taxonomy. Name it with --taxonomy, or use --blind.")
+        predictions, by = model.predict([t.sentence for t in found], [t.heading for t in found]), str(version)
+    records = label_studio.task_records(found, predictions, by, labels)
+    label_studio.export(options.out, found, records, labels, copy=not options.corpus)
+    for message in failed:
+        print(message, file=sys.stderr)
+    print(f"{options.out}: {len(records)} tasks, {by}")
+    return 1 if failed else 0
+
+
+def _champion(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The champion and its version."""
+    from findings import registry
+
+    version = registry.require_champion(_store(options))
+    return registry.load(version), version
+
+
+def _tasks_of(paths: Sequence[Path], out: Path) -> tuple[list[Any], list[str]]:
+    """The sentences of documents as tasks, and a message for each that cannot be read."""
+    from findings import reading, tasks
+
+    files, failed = reading.files(paths, out)
+    names = reading.names(files)
+    found = []
+    for file in files:
+        try:
+            found.extend(tasks.of_document(file, names[file]))
+        except FindingsError as error:
+            failed.append(str(error))
+    if not found:
+        raise FindingsError("\n".join(failed) or f"{paths[0]}: no sentence to label in it. Give other documents.")
+    return found, failed
+
+
+def _annotate_import(options: argparse.Namespace) -> int:
+    from findings import annotations, label_studio, taxonomy
+
+    if not options.corpus and not options.out:
+        raise FindingsError("findings annotate import: give --corpus, --out, or both.")
+    if options.by_annotator and not options.out:
+        raise FindingsError("findings annotate import: --by-annotator needs --out, the folder for their folders.")
+    labels = taxonomy.load(options.taxonomy)
+    corpus = annotations.read_corpus(options.corpus) if options.corpus else None
+    export = label_studio.read_export(options.file, labels)
+    found = label_studio.to_annotations(export.answers, corpus, labels, options.annotator)
+    aside = f"{export.unanswered} tasks without an answer, {export.skipped} skipped answers"
+    if not found:
+        raise FindingsError(f"{options.file}: nothing to import ({aside}). Label some tasks first.")
+    where = options.out or options.corpus / "annotations"
+    if options.by_annotator:
+        for name, given in label_studio.by_annotator(found).items():
+            label_studio.write(where / name, given)
+    else:
+        found = label_studio.one_each(found)
+        into = corpus if corpus and not options.out else None
+        label_studio.write(where, label_studio.merge(found, into) if into else found)
+    documents = len({a.document_id for a in found})
+    print(f"{where}: {len(found)} annotations of {documents} documents; {aside}")
+    return 0
+
+
+def _annotate_queue(options: argparse.Namespace) -> int:
+    from findings import annotations, dataset, selection, tasks
+
+    if options.number < 1:
+        raise FindingsError(f"-n {options.number}: give 1 or more.")
+    found, failed = _tasks_of(options.paths, options.out)
+    labelled = annotations.read_corpus(options.corpus or dataset.default_folder())
+    known = [a.sentence for a in labelled.annotations]
+    model, version = _champion(options)
+    predictions = model.predict([t.sentence for t in found], [t.heading for t in found])
+    uncertain = selection.uncertainty(predictions)
+    chosen = selection.choose([t.sentence for t in found], uncertain, options.number, known)
+    extra = {
+        "uncertainty": [round(float(uncertain[i]), 3) for i in chosen],
+        "finding": [model.taxonomy.finding_ids[predictions.findings[i]] for i in chosen],
+    }
+    annotations.make_folder(options.out.parent)
+    tasks.write(options.out, [found[i] for i in chosen], extra)
+    for message in failed:
+        print(message, file=sys.stderr)
+    print(f"{options.out}: {len(chosen)} of {len(found)} sentences, by {version}")
+    return 1 if failed else 0
+
+
+def _passes(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """Both passes, the corpus that they lie in (or None), and the taxonomy."""
+    from findings import annotations, dataset, taxonomy
+
+    if options.first and not options.second:
+        raise FindingsError(f"{options.first}: compared with what? Give a second folder.")
+    authored = dataset.default_folder() / "passes"
+    first, second = options.first or authored / "first", options.second or authored / "second"
+    labels = taxonomy.load(options.taxonomy)
+    votes = annotations.read_pass(first, labels), annotations.read_pass(second, labels)
+    folder = annotations.corpus_of(first) or annotations.corpus_of(second)
+    return *votes, annotations.read_corpus(folder) if folder else None, labels
+
+
+def _annotate_agreement(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from findings import agreement
+
+    if options.out:
+        agreement.check_ending(options.out)
+    first, second, corpus, labels = _passes(options)
+    kinds = {entry.document_id: entry.kind for entry in corpus.documents} if corpus else None
+    found = agreement.measure(first, second, labels, kinds)
+    out = Console(soft_wrap=True, highlight=False)
+    for title, heads, rows in agreement.tables(found):
+        table = Table(title=title, title_justify="left")
+        for head in heads:
+            table.add_column(head, justify="left" if head in heads[:1] else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    print(agreement.summary(found))
+    if options.out:
+        agreement.write(options.out, found)
+    return 0
+
+
+def _annotate_disagreements(options: argparse.Namespace) -> int:
+    from findings import agreement
+
+    first, second, corpus, _ = _passes(options)
+    found = agreement.disagreements(first, second)
+    agreement.write_disagreements(options.out, found, corpus)
+    print(f"{options.out}: {len(found)} of {len(agreement.pairs(first, second))} sentences to decide")
+    return 0
+
+
+def _annotate_audit(options: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from findings import audit, config, dataset, taxonomy
+
+    labels = taxonomy.load(options.taxonomy)
+    rows = audit.read_rows(options.corpus or dataset.default_folder(), labels)
+    settings: Any = OmegaConf.to_container(config.load().model)
+    with Console(stderr=True).status(f"training {audit.FOLDS} models on {len(rows)} sentences"):
+        predictions = audit.out_of_fold(rows, settings, labels)
+    found = audit.suspects(rows, predictions, labels)
+    audit.write(options.out, found, rows)
+    findings = sum(s.label == "finding" for s in found)
+    told = f"{findings} findings and {len(found) - findings} themes of {len(rows)} sentences are suspected"
+    print(f"{options.out}: {told}, the likeliest first")
     return 0
 
 

@@ -187,6 +187,18 @@ def check(folder: Path, *, taxonomy: Taxonomy) -> tuple[list[Violation], Corpus]
     return violations, corpus
 
 
+def labelled(folder: Path, taxonomy: Taxonomy) -> pd.DataFrame:
+    """Every annotated sentence of a corpus folder, whatever its split: `COLUMNS`, split and place (file:row).
+
+    Raises:
+        InvalidCorpusError: violations of the schema; each names file and row.
+    """
+    corpus = corpora.read_corpus(folder)
+    if violations := corpora.check(corpus, taxonomy):
+        raise InvalidCorpusError(violations)
+    return _rows(corpus, "")
+
+
 def digest(by_split: dict[str, pd.DataFrame]) -> str:
     """SHA-256 (hexadecimal) of the rows as JSON lines, split by split."""
     sha = hashlib.sha256()

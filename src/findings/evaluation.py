@@ -206,13 +206,14 @@ METRICS: dict[str, Callable[[_Counts], Array]] = {
 expected calibration error over ten equal bins of confidence (Naeini et al. 2015)."""
 
 
-def _weights(documents: int, seed: int) -> Array:
+def bootstrap_weights(documents: int, seed: int) -> Array:
     """(samples, documents): how often each document was drawn; the first row is the sample itself."""
     drawn = np.random.default_rng(seed).multinomial(documents, np.full(documents, 1 / documents), size=SAMPLES)
     return np.concatenate([np.ones((1, documents)), drawn.astype(float)])
 
 
-def _interval(values: Array) -> Interval:
+def interval(values: Array) -> Interval:
+    """The figure of the sample itself, `values[0]`, with the percentile interval of the others."""
     edge = (1 - LEVEL) / 2
     low, high = np.nanquantile(values[1:], [edge, 1 - edge])
     return Interval(float(values[0]), float(low), float(high))
@@ -230,8 +231,8 @@ def evaluate(frame: pd.DataFrame, taxonomy: Taxonomy, seed: int = 0) -> Evaluati
     if frame.empty:
         raise FindingsError("nothing to measure on: the split is empty. Check the dataset with `findings data check`.")
     counts = _counts(frame, taxonomy)
-    weighted = counts.weighted(_weights(len(counts.confusion), seed))
-    intervals = {name: _interval(metric(weighted)) for name, metric in METRICS.items()}
+    weighted = counts.weighted(bootstrap_weights(len(counts.confusion), seed))
+    intervals = {name: interval(metric(weighted)) for name, metric in METRICS.items()}
     whole = counts.weighted(np.ones((1, len(counts.confusion))))
     wrong = frame[frame["finding"] != frame["predicted_finding"]]
     return Evaluation(
@@ -267,7 +268,7 @@ def evaluate(frame: pd.DataFrame, taxonomy: Taxonomy, seed: int = 0) -> Evaluati
 
 
 def _per_label(labels: list[str], both: Array, given: Array, true: Array, f1: Array) -> pd.DataFrame:
-    intervals = [_interval(f1[:, i]) if true[i] + given[i] else Interval(0.0, 0.0, 0.0) for i in range(len(labels))]
+    intervals = [interval(f1[:, i]) if true[i] + given[i] else Interval(0.0, 0.0, 0.0) for i in range(len(labels))]
     return pd.DataFrame(
         {
             "precision": _ratio(both, given, 0.0),
@@ -341,7 +342,7 @@ def _slices(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, value, chosen in _slice_groups(frame):
         counts = _counts(frame[chosen], taxonomy)
-        weighted = counts.weighted(_weights(len(counts.confusion), 0))
+        weighted = counts.weighted(bootstrap_weights(len(counts.confusion), 0))
         row: dict[str, Any] = {
             "slice": name,
             "value": value,
@@ -349,8 +350,8 @@ def _slices(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
             "documents": len(counts.confusion),
         }
         for metric in HEADLINE:
-            interval = _interval(METRICS[metric](weighted))
-            row |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+            found = interval(METRICS[metric](weighted))
+            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -408,12 +409,12 @@ def _differences(
     seed: int,
 ) -> pd.DataFrame:
     left, right = _counts(base, taxonomy), _counts(candidate, taxonomy)
-    weights = _weights(len(left.confusion), seed)
+    weights = bootstrap_weights(len(left.confusion), seed)
     sums_left, sums_right = left.weighted(weights), right.weighted(weights)
     rows = {}
     for name, metric in metrics.items():
         a, b = metric(sums_left), metric(sums_right)
-        difference = _interval(b - a)
+        difference = interval(b - a)
         rows[name] = {
             "base": float(a[0]),
             "candidate": float(b[0]),

@@ -28,6 +28,7 @@ from markupsafe import Markup
 
 from findings import __version__, parsed
 from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
+from findings.annotations import inert
 from findings.errors import FindingsError
 from findings.reading import UNSURE, Labelled, Reading
 from findings.taxonomy import NONE, Taxonomy
@@ -420,14 +421,8 @@ def _csv(reading: Reading, taxonomy: Taxonomy, labelled_by: str) -> bytes:
     writer.writerow(["document", *columns])
     for s in reading.sentences:
         row = asdict(s) | {"themes": " ".join(s.themes)}
-        writer.writerow([_inert(reading.name), *(_inert(row[c]) for c in columns)])
+        writer.writerow([inert(reading.name), *(inert(row[c]) for c in columns)])
     return out.getvalue().encode("utf-8", "replace")
-
-
-def _inert(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    starts = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-    return f"'{value}" if isinstance(value, str) and value.startswith(starts) else value
 
 
 def _json_lines(reading: Reading, taxonomy: Taxonomy, labelled_by: str) -> bytes:
