@@ -81,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", nargs="?", type=Path, help=where)
     _add_taxonomy(check)
 
+    card = add(data, "card", "write the data card's figures anew", "findings data card --check", _data_card)
+    card.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if the figures are not those of the data"
+    )
     _add_annotate(verbs, add)
     compare = add(verbs, "compare", "compare two models", "findings compare champion latest", _compare)
     compare.add_argument("base", help="champion, latest, a version or a run id")
@@ -282,6 +286,30 @@ def _complete(arguments: list[str]) -> int:
 
 
 # The other verbs ----------------------------------------------------------------------------------
+
+
+def _data_card(options: argparse.Namespace) -> int:
+    from findings import card, dataset, standoff, taxonomy
+
+    path, labels = card.path(), taxonomy.load()
+    before = path.read_text(encoding="utf-8")
+    after = card.with_figures(before, card.figures(dataset.default_folder(), standoff.default_folder(), labels))
+    if after == before:
+        print(f"{path}: its figures are those of the data")
+        return 0
+    if options.check:
+        print(f"{path}: its figures are not those of the data. `findings data card` writes them anew.")
+        return 1
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(after, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror}. Nothing half-written is left.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"{path}: its figures were written anew")
+    return 0
 
 
 def _data_check(options: argparse.Namespace) -> int:
