@@ -2,13 +2,14 @@
 
 import csv
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from test_pdf import BOLD, PLAIN, write_pdf
 
-from findings import documents
+from findings import dataset, documents
 from findings.about import UNREADABLE, Judgement, about
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "reports"
@@ -240,9 +241,23 @@ def test_minutes_and_news_have_no_judgements_of_their_own(tmp_path):
         "Examplemoor Council: Cabinet\nMinutes, 3 May 2024\n\nPresent: Cllr Noone (Chair), Cllr Nobody\n\n"
         "4. Inspection of Examplemoor\nThe Director said that overall effectiveness was good.\n"
     )
-    news.write_text("Examplemoor Gazette\nNews | Sport\n\nOverall effectiveness: Good\n\nThe council was pleased.\n")
+    news.write_text(
+        "Examplemoor Gazette\nNews | Sport\nBy A. Reporter\n\nOverall effectiveness: Good\n\n"
+        'Inspectors found that plans are clear. "We are pleased," said a spokeswoman.\n'
+    )
     assert [about(documents.read(path)).kind for path in (minutes, news)] == ["minutes", "news"]
     assert all(about(documents.read(path)).judgements == {} for path in (minutes, news))
+
+
+def test_the_kind_of_an_authored_document_is_right_or_unreadable():
+    table = csv.DictReader((dataset.default_folder() / "documents.csv").open(encoding="utf-8"))
+    told = Counter()
+    for entry in table:
+        kind = about(documents.read(dataset.default_folder() / "documents" / entry["file"])).kind
+        assert kind in (entry["kind"], UNREADABLE), entry["document_id"]
+        told[entry["kind"], kind == UNREADABLE] += 1
+    for kind in ("inspection_report", "visit_letter", "minutes", "news"):
+        assert told[kind, False] > told[kind, True], told
 
 
 def test_markdown_table_of_grades(tmp_path):

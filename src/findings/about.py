@@ -110,6 +110,38 @@ POST = re.compile(
 NAME = re.compile(
     r"(?:[A-Z][\w’'.-]*|van|von|de|der|den|la|le|bin|al)(?: (?:[A-Z][\w’'.-]*|van|von|de|der|den|la|le|bin|al)){1,4}"
 )
+MINUTES = tuple(
+    re.compile(cue, re.I | re.M)
+    for cue in (
+        r"\bminutes\b",
+        r"\bapologies\b",
+        r"^(?:also )?(?:present|in attendance|in the chair|attend\w+|chair\w*|members)\b.{0,40}:",
+        r"\bdeclarations?\b|\binterests?\b.{0,20}(?:none|declared)|(?:declared|disclosable)\b.{0,40}\binterest",
+        r"\bresolved\b|\bit was agreed\b|^(?:decision|agreed|action)s?\b.{0,20}:",
+        r"\b(?:cllrs?|councillors?)\b",
+        r"\b(?:committee|board|panel|cabinet|members|forum)\b[^.\n]{0,30}"
+        r"\b(?:noted|agreed|asked|heard|considered|received|thanked|queried)\b",
+        r"\bin (?:response|reply|answer) to\b",
+        r"\bagenda\b|\bitem \d|^\w{0,5}/?\d{1,3}[./]?\s+[A-Z]",
+    )
+)
+"""What minutes hold, each wherever it stands."""
+
+NEWS = tuple(
+    re.compile(cue, re.I | re.M)
+    for cue in (
+        r"[,.!?][\"”’'] (?:said|says|added|adds|told)\b|\b(?:said|added|adds|says|told [^.\n]{2,40})[:,] ?[\"“‘']",
+        r"\b(?:news(?:room|paper|desk|letter)?|press (?:release|office)|media (?:release|enquiries))\b",
+        r"^by [A-Z]|\b(?:reporter|correspondent|editor)\b",
+        r"\bspokes(?:man|woman|person)\b",
+        r"\b(?:share|sign up|cookie|comments?|read more|related|advert\w*|home|sport)\b$|\b(?:cookies|subscribe)\b",
+        r"\b(?:ofsted|watchdog|inspectors)\b[^.\n]{0,80}\b(?:said|says|found|praised|warned|highlighted|noted|rated)\b",
+        r"^(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\bpublished\b|\b\d{1,2}[:.]\d\d ?(?:am|pm)\b",
+        r"\bcouncillor\b[^.\n]{0,80}\bsaid\b|\bcabinet member\b",
+    )
+)
+"""What news holds, each wherever it stands."""
+
 TITLE = re.compile(
     r"^(?:inspection|re-inspection|focused visit|monitoring visit|ilacs inspection) (?:of|to) (?:the )?(.{2,80}?)"
     r"(?:\s+local authority)?(?:\s+children[’']s (?:social care )?services.*)?$",
@@ -147,23 +179,18 @@ def _front(document: Document) -> str:
 
 def _kind(document: Document) -> str:
     front = _front(document)
-    titles = _titles(document)
-    if re.search(
-        r"\b(?:minutes|apologies|in the chair|(?:also )?in attendance|present):?\b", front[:1500], re.I
-    ) and re.search(r"\b(?:cllrs?|councillors?|committee|cabinet|board)\b", front[:1500], re.I):
-        return "minutes"
-    if re.search(r"\b(?:focused|monitoring|assurance) visit\b", front, re.I) and re.search(
-        r"(?:^|\n)\s*dear\b", front, re.I
-    ):
+    inspection = any(re.search(r"\binspection of\b", title, re.I) for title in _titles(document))
+    letter = re.search(r"(?:^|\n)\s*dear\b", front, re.I)
+    if letter and re.search(r"\b(?:focused|monitoring|assurance) visit\b", front, re.I):
         return "visit_letter"
-    inspection = any(re.search(r"\binspection of\b", title, re.I) for title in titles)
     if inspection and (INSPECTED.search(front) or len(_rows(document)) > 1):
         return "inspection_report"
-    if len({key for key, _, _ in _rows(document)}) >= 3:
+    if len({key for key, _, _ in _rows(document)}) >= 3 and not letter:
         return "inspection_report"
-    if re.search(r"\b(?:news(?:room|paper)?|press release|reporter|correspondent|gazette|herald)\b", front[:800], re.I):
-        return "news"
-    return UNREADABLE
+    minutes, news = (sum(bool(cue.search(document.text)) for cue in cues) for cues in (MINUTES, NEWS))
+    if minutes >= 3 and minutes > news + 1:
+        return "minutes"
+    return "news" if news >= 3 and news > minutes + 1 else UNREADABLE
 
 
 def _titles(document: Document) -> list[str]:
