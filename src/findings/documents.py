@@ -188,16 +188,22 @@ class _Builder:
 def _read_pdf(path: Path) -> Document:
     with path.open("rb") as file:
         head = file.read(2048)
-    if b"%PDF-" not in head:
-        is_html = re.search(rb"<!doctype\s+html|<html|<head", head, re.I)
-        what = "an HTML page, not a PDF: the publisher's site served an error page" if is_html else "not a PDF"
-        raise FindingsError(f"{path}: this is {what}. Fetch the file again.")
+    if what := not_pdf(head):
+        served = ": the publisher's site served an error page" if "HTML" in what else ""
+        raise FindingsError(f"{path}: this is {what}{served}. Fetch the file again.")
     lines = list(_in_reading_order(pdf.read_lines(path)))
     builder = _Builder()
     if lines:
         _Layout(lines).build(builder)
     document = builder.document(path, "pdf")
     return replace(document, blocks=tuple(_imprint(document.text, _graded(document.text, list(document.blocks)))))
+
+
+def not_pdf(head: bytes) -> str | None:
+    """What a file that begins so is instead of a PDF, in a few words; None for a PDF."""
+    if b"%PDF-" in head:
+        return None
+    return "an HTML page, not a PDF" if re.search(rb"<!doctype\s+html|<html|<head", head, re.I) else "not a PDF"
 
 
 def _imprint(text: str, blocks: list[Block]) -> list[Block]:

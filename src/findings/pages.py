@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -297,7 +297,7 @@ def _tints(rows: list[Row]) -> list[list[int]]:
     return [[-(-TINTS * n // m) for n, m in zip(row.counts, most, strict=True)] for row in rows]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _template() -> Template:
     """The page, compiled once. Style and script stand in files of their own; the page allows just
     these two by their hashes, so that nothing which slipped in from a document could run."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from findings import parsed
+from findings import documents, parsed
 from findings.annotations import read_table
 from findings.errors import FindingsError
 
@@ -85,10 +85,7 @@ def damage(path: Path) -> str | None:
         tail = file.read()
     if not head:
         return "the file is empty"
-    if b"%PDF-" not in head:
-        is_html = re.search(rb"<!doctype\s+html|<html|<head", head, re.I)
-        return "an HTML page, not a PDF" if is_html else "not a PDF"
-    return None if b"%%EOF" in tail else "the PDF is cut short"
+    return documents.not_pdf(head) or (None if b"%%EOF" in tail else "the PDF is cut short")
 
 
 def identify(folder: Path, reports: Sequence[Report]) -> dict[Path, Report | None]:
