@@ -42,8 +42,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix src tests benchmarks
 
 lock: $(READY)
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	$(BIN)/pip-compile --quiet --extra dev --extra transformer --extra spark --extra server --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--allow-unsafe --output-file requirements.txt pyproject.toml
+	$(BIN)/python -c "import pathlib; f = pathlib.Path('requirements.txt'); f.write_text(f.read_text().replace('+cpu', ''))"
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
