@@ -35,7 +35,7 @@ MARK_COLUMNS = (
     "sentence_id", "source_file_id", "page", "letters", "sha256", "list_item", "finding", "themes", "annotator",
 )  # fmt: skip
 
-SHARES = (("train", 70), ("validation", 15), ("test", 15))
+SHARES = (("train", 80), ("validation", 10), ("test", 10))
 """Of a hundred authorities, how many go into each split."""
 
 
