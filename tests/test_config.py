@@ -30,7 +30,7 @@ def told(overrides):
 def test_shipped_config_composes_and_resolves():
     composed = config.load()
     settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    assert settings["data"] == {"name": "authored", "source": "authored", "folder": None}
+    assert settings["data"] == {"name": "all", "source": "all", "folder": None, "standoff": None, "reports": None}
     assert isinstance(settings["seed"], int)
     assert settings["promote"] is False
     assert settings["model"]["family"]

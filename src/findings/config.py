@@ -61,6 +61,23 @@ class TfidfConfig(ModelConfig):
 
 
 @dataclass
+class TransformerConfig(ModelConfig):
+    name: str | None = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    head_learning_rate: float = MISSING
+    theme_weight: float = MISSING
+    class_weight: str | None = MISSING
+    heading_dropout: float = MISSING
+    heading_noise: float = MISSING
+    average: float = MISSING
+    patience: int = MISSING
+    checkpoint_steps: int = MISSING
+    gradient_checkpointing: bool = MISSING
+
+
+@dataclass
 class TrackingConfig:
     uri: str | None = MISSING
     experiment: str = MISSING
@@ -93,6 +110,8 @@ class TrainConfig:
     sweep: Any = None
     seed: int = MISSING
     promote: bool = MISSING
+    resume: bool = MISSING
+    question: str | None = MISSING
 
 
 def store() -> None:
@@ -103,6 +122,7 @@ def store() -> None:
     known.store(group="data", name="standoff_schema", node=StandoffConfig)
     known.store(group="data", name="all_schema", node=AllConfig)
     known.store(group="model", name="tfidf_schema", node=TfidfConfig)
+    known.store(group="model", name="transformer_schema", node=TransformerConfig)
     known.store(group="tracking", name="tracking_schema", node=TrackingConfig)
     known.store(group="taxonomy", name="taxonomy_schema", node=TaxonomyConfig)
 

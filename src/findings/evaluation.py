@@ -219,6 +219,20 @@ def interval(values: Array) -> Interval:
     return Interval(float(values[0]), float(low), float(high))
 
 
+def macro_f1(truth: NDArray[np.int64], given: NDArray[np.int64], labels: int) -> float:
+    """Mean F1 over the labels (0 to `labels` - 1) that occur in truth or prediction."""
+    pairs = np.bincount(truth * labels + given, minlength=labels * labels)
+    confusion = pairs.reshape(1, labels, labels).astype(float)
+    both = np.einsum("sff->sf", confusion)
+    return float(_mean(_ratio(2 * both, confusion.sum(axis=1) + confusion.sum(axis=2)))[0])
+
+
+def micro_f1(truth: NDArray[np.bool_], given: NDArray[np.bool_]) -> float:
+    """F1 over all labels together; both (n, labels). 0 where there is none."""
+    total = float(truth.sum() + given.sum())
+    return 2 * float((truth & given).sum()) / total if total else 0.0
+
+
 # One model ---------------------------------------------------------------------------------------
 
 

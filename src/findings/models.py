@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from findings import calibration, taxonomy
+from findings import calibration, manifest, taxonomy
 from findings.calibration import Array, Calibration, Scores, decide_themes
 from findings.errors import FindingsError
 from findings.taxonomy import Taxonomy
@@ -24,10 +24,38 @@ _GRADE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far training is.
+
+    Attributes:
+        share: 0 to 1.
+        epoch, figures: after an epoch, its number from 1 and its validation figures by name.
+    """
+
+    share: float
+    text: str
+    epoch: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+Watch = Callable[[Progress], None]
+
+
+def ignore(progress: Progress) -> None:
+    """The `Watch` of nobody."""
+
+
 class Classifier(Protocol):
     """What every family of models offers. Headings come without grades (see `bare_heading`)."""
 
-    def fit(self, train: Examples, validation: Examples) -> None: ...
+    def fit(
+        self, train: Examples, validation: Examples, watch: Watch = ..., checkpoints: Path | None = None
+    ) -> None: ...
+
+    def served(self, validation: Examples) -> Classifier:
+        """The form that is stored and serves: itself, or one that answers faster."""
+        ...
 
     def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores: ...
 
@@ -65,12 +93,17 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained classifier that answers with calibrated probabilities."""
+    """A trained classifier that answers with calibrated probabilities.
+
+    Attributes:
+        fitted: what was trained, of which `classifier` may be a faster form; None once stored.
+    """
 
     family: str
     classifier: Classifier
     calibration: Calibration
     taxonomy: Taxonomy
+    fitted: Classifier | None = None
 
     def predict(self, sentences: Sequence[str], headings: Sequence[str | None] | None = None) -> Predictions:
         """Label sentences; a missing heading is like an empty one."""
@@ -109,19 +142,30 @@ def examples(frame: pd.DataFrame, labels: Taxonomy) -> Examples:
 
 
 def train(
-    settings: Mapping[str, Any], train_rows: Examples, validation: Examples, labels: Taxonomy, seed: int
+    settings: Mapping[str, Any],
+    train_rows: Examples,
+    validation: Examples,
+    labels: Taxonomy,
+    seed: int,
+    *,
+    watch: Watch = ignore,
+    checkpoints: Path | None = None,
 ) -> Model:
-    """Build the family that `settings["family"]` names, fit it, and calibrate it on validation.
+    """Build the family that `settings["family"]` names, fit it, and calibrate it, as it serves, on validation.
+
+    `watch` is told how far it is; in the folder `checkpoints` a family that trains for long keeps what
+    it needs to go on after an interruption, and goes on from there.
 
     Raises:
         FindingsError: no such family, or a label that cannot be learnt from the training rows.
     """
     _require_every_label(train_rows, labels)
     classifier = build(settings, labels, seed)
-    classifier.fit(train_rows, validation)
-    scores = classifier.scores(validation.sentences, validation.headings)
+    classifier.fit(train_rows, validation, watch, checkpoints)
+    serving = classifier.served(validation)
+    scores = serving.scores(validation.sentences, validation.headings)
     fitted = calibration.fit(scores, validation.findings, validation.themes)
-    return Model(str(settings["family"]), classifier, fitted, labels)
+    return Model(str(settings["family"]), serving, fitted, labels, classifier)
 
 
 def build(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
@@ -148,19 +192,21 @@ def _require_every_label(rows: Examples, labels: Taxonomy) -> None:
 
 
 def save(model: Model, folder: Path) -> None:
-    """Write a model into a folder: model.json and the family's own files; nothing is pickled."""
+    """Write a model into a folder: model.json, the family's own files and their hashes; nothing is pickled."""
     folder.mkdir(parents=True, exist_ok=True)
     model.classifier.save(folder)
     card = {"family": model.family, "taxonomy": model.taxonomy.as_dict(), "calibration": model.calibration.as_dict()}
     (folder / "model.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    manifest.write(folder)
 
 
 def load(folder: Path) -> Model:
     """Read a model that `save` wrote.
 
     Raises:
-        FindingsError: a file is missing, torn, or of a family this version does not know.
+        FindingsError: a file is missing, changed, torn, or of a family this version does not know.
     """
+    manifest.verify(folder)
     path = folder / "model.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -188,5 +234,27 @@ def _load_tfidf(folder: Path) -> Classifier:
     return TfidfClassifier.load(folder)
 
 
-BUILDERS: dict[str, Callable[[Mapping[str, Any], Taxonomy, int], Classifier]] = {"tfidf": _build_tfidf}
-LOADERS: dict[str, Callable[[Path], Classifier]] = {"tfidf": _load_tfidf}
+def _build_transformer(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
+    try:
+        from findings.transformer import TransformerClassifier
+    except ModuleNotFoundError as error:
+        raise FindingsError(
+            f"model.family={settings['family']}: the package {error.name} is not installed. "
+            "Run `pip install 'findings[transformer]'`."
+        ) from error
+
+    return TransformerClassifier(settings, labels, seed)
+
+
+def _load_onnx(folder: Path) -> Classifier:
+    from findings.onnx import OnnxClassifier
+
+    return OnnxClassifier.load(folder)
+
+
+BUILDERS: dict[str, Callable[[Mapping[str, Any], Taxonomy, int], Classifier]] = {
+    "tfidf": _build_tfidf,
+    "minilm": _build_transformer,
+    "encoder": _build_transformer,
+}
+LOADERS: dict[str, Callable[[Path], Classifier]] = {"tfidf": _load_tfidf, "minilm": _load_onnx, "encoder": _load_onnx}

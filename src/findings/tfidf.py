@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 
 from findings.calibration import Scores
 from findings.errors import FindingsError
-from findings.models import Examples
+from findings.models import Examples, Watch, ignore
 from findings.taxonomy import Taxonomy
 
 FILE = "tfidf.skops"
@@ -121,9 +121,11 @@ class TfidfClassifier:
             seed=seed,
         )
 
-    def fit(self, train: Examples, validation: Examples) -> None:
-        """Fit on train; `heading_dropout` of the sentences are shown a second time without heading,
-        so that the words learn to stand on their own. Validation is not used here."""
+    def fit(
+        self, train: Examples, validation: Examples, watch: Watch = ignore, checkpoints: Path | None = None
+    ) -> None:
+        """Fit on train, in seconds: nothing to watch or to keep. `heading_dropout` of the sentences are shown a
+        second time without heading, so that the words learn to stand on their own. Validation is not used here."""
         count = len(train.sentences)
         again = np.flatnonzero(np.random.default_rng(self.seed).random(count) < self.heading_dropout)
         rows = np.concatenate([np.arange(count), again])
@@ -135,6 +137,10 @@ class TfidfClassifier:
             _fit(head, x, train.findings[rows] == index)
         for index, head in enumerate(self.themes):
             _fit(head, x, train.themes[rows, index])
+
+    def served(self, validation: Examples) -> TfidfClassifier:
+        """Itself."""
+        return self
 
     def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores:
         """Log-odds of the findings, (n, findings), and of the themes, (n, themes)."""

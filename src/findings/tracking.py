@@ -31,6 +31,7 @@ from findings import plots
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
+from findings.models import Classifier
 from findings.taxonomy import Taxonomy
 
 SQLITE = "sqlite:///"
@@ -144,11 +145,15 @@ class ParentRun(Callback):
 
 
 @contextmanager
-def run(name: str) -> Iterator[mlflow.ActiveRun]:
-    """An MLflow run that ends as FINISHED, FAILED, or, when it is stopped by Ctrl-C, KILLED."""
+def run(name: str, resumed: str | None = None) -> Iterator[mlflow.ActiveRun]:
+    """An MLflow run that ends as FINISHED, FAILED, or, when it is stopped by Ctrl-C, KILLED; `resumed` is
+    the id of one to go on with."""
     tags = {"mlflow.parentRunId": os.environ[PARENT_VARIABLE]} if os.environ.get(PARENT_VARIABLE) else {}
     try:
-        yield mlflow.start_run(run_name=name, tags=tags | _git_tags())
+        if resumed:
+            yield mlflow.start_run(run_id=resumed)
+        else:
+            yield mlflow.start_run(run_name=name, tags=tags | _git_tags())
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
         raise
@@ -156,6 +161,15 @@ def run(name: str) -> Iterator[mlflow.ActiveRun]:
         mlflow.end_run("FAILED")
         raise
     mlflow.end_run("FINISHED")
+
+
+def unfinished(run_id: str) -> bool:
+    """Whether there is such a run and it did not come to its end."""
+    try:
+        found = MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return bool(found.info.status != "FINISHED" and found.info.lifecycle_stage == "active")
 
 
 def _git_tags() -> dict[str, str]:
@@ -180,12 +194,17 @@ def _git_tags() -> dict[str, str]:
 
 def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
     """Record what goes in: configuration, parameters, and the dataset with its digest."""
-    settings = {key: value for key, value in config.items() if key not in ("taxonomy", "experiment", "sweep")}
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("taxonomy", "experiment", "sweep", "resume", "question")
+    }
     parameters = {**_flat(settings), "taxonomy": built.taxonomy.name}
     tags = {
         "dataset.name": built.name,
         "dataset.sha256": built.sha256,
         "model.family": str(config["model"]["family"]),
+        **({"question": str(config["question"])} if config.get("question") else {}),
         "python": platform.python_version(),
         **{f"dataset.{split}": str(count) for split, count in built.counts.items()},
     }
@@ -202,6 +221,23 @@ def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
         digest = f"{built.sha256[:24]}-{split[:4]}"
         dataset = mlflow.data.from_pandas(plain, name=f"{built.name}-{split}", digest=digest)
         mlflow.log_input(dataset, context={"train": "training"}.get(split, split))
+
+
+def log_epoch(run_id: str, epoch: int, figures: Mapping[str, float]) -> None:
+    """Record the validation figures of an epoch, as `epoch/<figure>` with the epoch as step."""
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(run_id, metrics=[Metric(f"epoch/{k}", v, now, epoch) for k, v in figures.items()])
+
+
+def log_fitted(run_id: str, fitted: Classifier, served: Classifier) -> None:
+    """Record the classifier that was trained, where another form of it serves, as `fitted/`; and how the
+    two compare on validation."""
+    with tempfile.TemporaryDirectory() as folder:
+        fitted.save(Path(folder))
+        mlflow.log_artifacts(folder, "fitted")
+    now = int(time.time() * 1000)
+    figures = getattr(served, "figures", {})
+    MlflowClient().log_batch(run_id, metrics=[Metric(f"served/{k}", v, now, 0) for k, v in figures.items()])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

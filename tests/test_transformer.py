@@ -1,0 +1,297 @@
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from conftest import COMMAND, command
+from corpora import write_corpus
+from encoders import write_encoder
+from test_tfidf import LABELS, same, small
+
+from findings import models, transformer
+from findings.errors import FindingsError
+from findings.models import Examples
+from findings.transformer import CHECKPOINT, TransformerClassifier, last_checkpoint
+
+SETTINGS = {
+    "family": "encoder",
+    "name": None,
+    "epochs": 12,
+    "batch_size": 8,
+    "learning_rate": 3e-3,
+    "head_learning_rate": 1e-2,
+    "theme_weight": 1.0,
+    "class_weight": None,
+    "heading_dropout": 0.3,
+    "heading_noise": 0.0,
+    "average": 0.8,
+    "patience": 12,
+    "checkpoint_steps": 20,
+    "gradient_checkpointing": False,
+}
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    rows = small()
+    return write_encoder(tmp_path_factory.mktemp("encoder"), [*rows.sentences, *rows.headings])
+
+
+def unfitted(encoder, **settings):
+    return TransformerClassifier(SETTINGS | {"name": str(encoder)} | settings, LABELS, seed=1)
+
+
+@pytest.fixture(scope="session")
+def watched():
+    return []
+
+
+@pytest.fixture(scope="session")
+def fitted(encoder, watched):
+    classifier = unfitted(encoder)
+    classifier.fit(small(), small(), watched.append)
+    return classifier
+
+
+# Fitting and scoring -----------------------------------------------------------------------------
+
+
+def test_both_heads_learn_their_labels(fitted):
+    rows = small()
+    scores = fitted.scores(rows.sentences, rows.headings)
+    assert scores.findings.shape == (48, 4)
+    assert scores.themes.shape == (48, 3)
+    assert (scores.findings.argmax(axis=1) == rows.findings).mean() > 0.9
+    assert (scores.themes.argmax(axis=1) == rows.themes.argmax(axis=1)).mean() > 0.9
+
+
+def test_order_and_company_make_no_difference(fitted):
+    rows = small()
+    together = fitted.scores(rows.sentences, rows.headings)
+    alone = [fitted.scores([s], [h]) for s, h in zip(rows.sentences[:6], rows.headings[:6], strict=True)]
+    assert np.allclose(together.findings[:6], [a.findings[0] for a in alone], atol=1e-4)
+    turned = fitted.scores(rows.sentences[::-1], rows.headings[::-1])
+    assert np.allclose(turned.themes[::-1], together.themes, atol=1e-4)
+
+
+def test_same_seed_same_scores_another_seed_others(encoder):
+    def trained(seed):
+        classifier = TransformerClassifier(SETTINGS | {"name": str(encoder), "epochs": 2}, LABELS, seed=seed)
+        classifier.fit(small(), small())
+        return classifier.scores(small().sentences, small().headings)
+
+    first, again, other = trained(1), trained(1), trained(2)
+    assert np.allclose(first.findings, again.findings, atol=1e-5)
+    assert not np.allclose(first.findings, other.findings, atol=1e-3)
+
+
+def test_it_tells_how_far_it_is_and_what_validation_says(watched, fitted):
+    shares = [progress.share for progress in watched]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    measured = [progress for progress in watched if progress.figures]
+    assert [progress.epoch for progress in measured] == list(range(1, 13))
+    assert set(measured[-1].figures) == {"finding_macro_f1", "themes_micro_f1"}
+    assert measured[-1].figures["finding_macro_f1"] > measured[0].figures["finding_macro_f1"]
+
+
+def test_it_stops_early_and_keeps_the_best(encoder):
+    def blind(settings):  # nothing can be gained after the first epoch when nothing is learnt
+        seen = []
+        classifier = unfitted(encoder, learning_rate=1e-12, head_learning_rate=1e-12, **settings)
+        classifier.fit(small(), small(), seen.append)
+        return max(progress.epoch for progress in seen)
+
+    assert blind({"patience": 2}) == 3
+    assert blind({"patience": 2, "epochs": 2}) == 2
+
+
+@pytest.mark.parametrize("setting", [{"class_weight": "balanced"}, {"gradient_checkpointing": True}, {"average": 0.0}])
+def test_it_learns_with_other_settings_too(encoder, setting):
+    classifier = unfitted(encoder, **setting)
+    classifier.fit(small(), small())
+    rows = small()
+    assert (classifier.scores(rows.sentences, rows.headings).findings.argmax(axis=1) == rows.findings).mean() > 0.8
+
+
+def test_headings_are_dropped_and_swapped_as_often_as_asked(encoder):
+    tokenizer = transformer.load_encoder(str(encoder))[1]
+    rows = Examples(["a"] * 10, ["Staff", "Children"] * 5, np.zeros(10, dtype=int), np.zeros((10, 3), dtype=bool))
+    collate = transformer._Collator(tokenizer, rows, SETTINGS | {"heading_dropout": 0.3, "heading_noise": 0.2}, 1)
+    drawn = [collate._heading("Staff") for _ in range(4000)]
+    assert drawn.count("") / 4000 == pytest.approx(0.3, abs=0.04)
+    assert drawn.count("Children") / 4000 == pytest.approx(0.1, abs=0.03)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    truth = np.array([0, 0, 0, 1, 2, 2, 3, 3])
+    rows = Examples([""] * 8, [""] * 8, truth, np.zeros((8, 3), dtype=bool))
+    theirs = compute_class_weight("balanced", classes=np.arange(4), y=truth)
+    assert transformer._class_weight("balanced", rows, 4).tolist() == pytest.approx(theirs)
+
+
+# Encoders ----------------------------------------------------------------------------------------
+
+
+def test_minilm_comes_from_its_package():
+    encoder, tokenizer = transformer.load_encoder(None)
+    assert encoder.config.hidden_size == 384
+    assert tokenizer.encode("Supervision", "is regular").type_ids == [0, 0, 0, 1, 1, 1]
+
+
+def test_other_weights_under_minilms_name_are_refused(monkeypatch):
+    monkeypatch.setattr(transformer, "MINILM_SHA256", "0" * 64)
+    with pytest.raises(FindingsError, match=r"model\.safetensors: not the weights that they should be"):
+        transformer.load_encoder(None)
+
+
+@pytest.mark.parametrize("name", ["no/such-model-anywhere", "EMPTY"])
+def test_an_encoder_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FindingsError, match=r"Give a folder, or a model's name on the Hugging Face hub") as caught:
+        transformer.load_encoder(str(tmp_path) if name == "EMPTY" else name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("learning_rate", 0.0), ("heading_noise", 1.5)])
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(FindingsError, match=f"model.{name}={value}: out of range"):
+        unfitted("anywhere", **{name: value})
+
+
+# Checkpoints -------------------------------------------------------------------------------------
+
+
+class Cut(Exception):  # noqa: N818
+    pass
+
+
+def test_training_that_was_cut_off_goes_on_to_the_same_end(encoder, fitted, tmp_path):
+    def cut(progress):
+        if progress.share > 0.6:
+            raise Cut
+
+    with pytest.raises(Cut):
+        unfitted(encoder).fit(small(), small(), cut, tmp_path)
+    torn = last_checkpoint(tmp_path)
+    assert torn is not None
+    seen = []
+    again = unfitted(encoder)
+    again.fit(small(), small(), seen.append, tmp_path)
+    assert min(progress.share for progress in seen) > 0.3
+    rows = small()
+    ours, theirs = (c.scores(rows.sentences, rows.headings) for c in (again, fitted))
+    agree = (ours.findings.argmax(axis=1) == theirs.findings.argmax(axis=1)).mean()
+    assert agree > 0.85
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
+    for number, whole in ((20, True), (100, True), (120, False)):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{number}" / CHECKPOINT).touch()
+    assert last_checkpoint(tmp_path).name == "checkpoint-100"
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def training(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    texts = [path.read_text(encoding="utf-8") for path in (corpus / "documents").iterdir()]
+    encoder = write_encoder(tmp_path / "encoder", texts)
+    rates = ["model.learning_rate=3e-3", "model.head_learning_rate=1e-2", "model.average=0.8"]
+    length = ["model.epochs=50", "model.patience=50", "model.batch_size=8", "model.checkpoint_steps=10"]
+    name = ["model=encoder", f"model.name={encoder}"]
+    return ["train", "data=local", f"data.folder={corpus}", *name, *rates, *length]
+
+
+def finished(folder):
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    return client.search_runs([client.get_experiment_by_name("findings").experiment_id])
+
+
+@contextmanager
+def begun(training, folder):
+    """The command, as far as its first checkpoint."""
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    process = subprocess.Popen(
+        [str(COMMAND), *training], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 240
+    try:
+        while not list(folder.glob(f"mlruns/checkpoints/*/checkpoint-*/{CHECKPOINT}")):
+            assert process.poll() is None, process.communicate()[1].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_training_goes_on_in_the_same_run(training, tmp_path):
+    with begun(training, tmp_path):
+        pass
+    assert [run.info.status for run in finished(tmp_path)] == ["RUNNING"]
+    done = command(*training, "resume=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = finished(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert f"run {run.info.run_id}" in done.stdout
+    assert run.data.metrics["train/finding_macro_f1"] > 0.5
+    assert not list(tmp_path.glob("mlruns/checkpoints/*"))
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
+    steps = [m.step for m in client.get_metric_history(run.info.run_id, "epoch/finding_macro_f1")]
+    assert max(steps) == 50
+    stored = {f.path for f in client.list_artifacts(run.info.run_id, "fitted")}
+    assert stored == {"fitted/model.safetensors", "fitted/config.json", "fitted/tokenizer.json"}
+    assert run.data.metrics["served/bits"] in (8, 32)
+
+
+def test_ctrl_c_ends_the_run_and_keeps_its_checkpoints(training, tmp_path):
+    with begun(training, tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=240)[1].decode()
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "resume=true" in told
+    assert [run.info.status for run in finished(tmp_path)] == ["KILLED"]
+    assert list(tmp_path.glob(f"mlruns/checkpoints/*/checkpoint-*/{CHECKPOINT}"))
+
+
+def test_resume_without_anything_to_go_on_with_begins_anew(encoder, fitted, tmp_path):
+    from findings.training import Checkpoints
+
+    place = Checkpoints(tmp_path / "checkpoints")
+    assert place.begin(True) is None
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "run.json").write_text('{"run_', encoding="utf-8")
+    assert place.begin(True) is None
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_was_fitted_is_stored_without_pickle(fitted, tmp_path):
+    fitted.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json", "tokenizer.json"}
+    assert json.loads((tmp_path / "config.json").read_text())["hidden_size"] == 32
+    assert torch.is_tensor(fitted.model.findings.weight)
+
+
+def test_the_served_model_labels_as_the_fitted_one(encoder, fitted):
+    rows = small()
+    model = models.train(SETTINGS | {"name": str(encoder), "epochs": 6}, rows, rows, LABELS, 1)
+    assert model.fitted is not model.classifier
+    ours, theirs = (c.scores(rows.sentences, rows.headings) for c in (model.classifier, model.fitted))
+    assert (ours.findings.argmax(axis=1) == theirs.findings.argmax(axis=1)).mean() > 0.9
+    assert not same(ours, theirs)
