@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from corpora import write_corpus
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Tiny models are quickest on one thread, and many threads on a busy machine wait for each other."""
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = Path(sys.executable).with_name("findings")
 SMALL = ["model.characters=3", "model.words=1"]

@@ -47,6 +47,7 @@ class AllConfig(StandoffConfig):
 @dataclass
 class ModelConfig:
     family: str = MISSING
+    teachers: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -75,6 +76,19 @@ class TransformerConfig(ModelConfig):
     patience: int = MISSING
     checkpoint_steps: int = MISSING
     gradient_checkpointing: bool = MISSING
+
+
+@dataclass
+class StaticConfig(ModelConfig):
+    name: str | None = MISSING
+    dimensions: int = MISSING
+    hidden: int = MISSING
+    buckets: int = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    dropout: float = MISSING
+    heading_dropout: float = MISSING
 
 
 @dataclass
@@ -123,6 +137,7 @@ def store() -> None:
     known.store(group="data", name="all_schema", node=AllConfig)
     known.store(group="model", name="tfidf_schema", node=TfidfConfig)
     known.store(group="model", name="transformer_schema", node=TransformerConfig)
+    known.store(group="model", name="static_schema", node=StaticConfig)
     known.store(group="tracking", name="tracking_schema", node=TrackingConfig)
     known.store(group="taxonomy", name="taxonomy_schema", node=TaxonomyConfig)
 

@@ -69,12 +69,16 @@ class Examples:
     Attributes:
         findings: (n,) indices into the taxonomy's findings.
         themes: (n, themes) truth.
+        finding_targets, theme_targets: (n, findings) and (n, themes), a teacher's probabilities to learn
+            instead of the labels, where there is one.
     """
 
     sentences: list[str]
     headings: list[str]
     findings: NDArray[np.int64]
     themes: NDArray[np.bool_]
+    finding_targets: Array | None = None
+    theme_targets: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -252,9 +256,27 @@ def _load_onnx(folder: Path) -> Classifier:
     return OnnxClassifier.load(folder)
 
 
+def _build_static(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:
+    from findings.static import StaticClassifier
+
+    return StaticClassifier.from_settings(settings, labels, seed)
+
+
+def _load_static(folder: Path) -> Classifier:
+    from findings.static import StaticClassifier
+
+    return StaticClassifier.load(folder)
+
+
 BUILDERS: dict[str, Callable[[Mapping[str, Any], Taxonomy, int], Classifier]] = {
     "tfidf": _build_tfidf,
     "minilm": _build_transformer,
     "encoder": _build_transformer,
+    "static": _build_static,
 }
-LOADERS: dict[str, Callable[[Path], Classifier]] = {"tfidf": _load_tfidf, "minilm": _load_onnx, "encoder": _load_onnx}
+LOADERS: dict[str, Callable[[Path], Classifier]] = {
+    "tfidf": _load_tfidf,
+    "minilm": _load_onnx,
+    "encoder": _load_onnx,
+    "static": _load_static,
+}

@@ -72,13 +72,13 @@ def padding_id(tokenizer: Tokenizer) -> int:
 
 def encode(tokenizer: Tokenizer, sentences: Sequence[str], headings: Sequence[str]) -> Tokens:
     """Encode sentences with their headings; both are of one length."""
-    pairs = [(h, s) if h else s for s, h in zip(map(_encodable, sentences), map(_encodable, headings), strict=True)]
+    pairs = [(h, s) if h else s for s, h in zip(map(encodable, sentences), map(encodable, headings), strict=True)]
     encodings = tokenizer.encode_batch(pairs)
     return Tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
 
 
-def _encodable(text: str) -> str:
-    """Lone surrogates, which no UTF-8 can hold, become question marks."""
+def encodable(text: str) -> str:
+    """The text as the tokenizer takes it: lone surrogates, which no UTF-8 can hold, become question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

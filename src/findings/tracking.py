@@ -229,6 +229,11 @@ def log_epoch(run_id: str, epoch: int, figures: Mapping[str, float]) -> None:
     MlflowClient().log_batch(run_id, metrics=[Metric(f"epoch/{k}", v, now, epoch) for k, v in figures.items()])
 
 
+def log_silver(run_id: str, sentences: int) -> None:
+    """Record how many sentences without labels were learnt from, as the tag `dataset.silver`."""
+    MlflowClient().set_tag(run_id, "dataset.silver", str(sentences))
+
+
 def log_fitted(run_id: str, fitted: Classifier, served: Classifier) -> None:
     """Record the classifier that was trained, where another form of it serves, as `fitted/`; and how the
     two compare on validation."""

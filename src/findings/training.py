@@ -15,17 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import pandas as pd
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from findings import config, dataset, evaluation, models, registry, reports, serving, standoff, taxonomy, tracking
+from findings import (
+    config,
+    dataset,
+    evaluation,
+    models,
+    registry,
+    reports,
+    serving,
+    silver,
+    standoff,
+    taxonomy,
+    tracking,
+)
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
-from findings.models import Model, Progress
+from findings.models import Examples, Model, Progress
 from findings.registry import Decision, Version
 
 
@@ -123,10 +136,13 @@ def _record(
             tracking.log_epoch(run_id, progress.epoch, progress.figures)
 
     examples = {split: models.examples(frame, built.taxonomy) for split, frame in built.rows.items()}
+    silver_examples = _silver(settings, built, tell)
+    taught = silver.add(examples["train"], silver_examples) if silver_examples else examples["train"]
+    tracking.log_silver(run_id, len(taught.sentences) - len(examples["train"].sentences))
     begun = time.perf_counter()
     model = models.train(
         settings["model"],
-        examples["train"],
+        taught,
         examples["validation"],
         built.taxonomy,
         seed,
@@ -155,6 +171,19 @@ def _record(
         tell("comparing with the champion")
         decision = registry.promote(version)
     return Outcome(run_id, version, evaluations["validation"], evaluations["test"], decision)
+
+
+def _silver(settings: Mapping[str, Any], built: Built, tell: Callable[..., None]) -> Examples | None:
+    """What the teachers say of the unlabelled sentences at hand; None without teachers."""
+    name = settings["tracking"]["model"]
+    if not settings["model"]["teachers"]:
+        return None
+    teachers = [registry.load(registry.find(name, reference)) for reference in settings["model"]["teachers"]]
+    marks = Path(settings["data"].get("standoff") or standoff.default_folder())
+    pdfs = Path(settings["data"].get("reports") or standoff.reports_folder(marks))
+    frame = silver.unlabelled(built, marks, pdfs, tell)
+    gold = built.rows["train"][["sentence", "heading"]]
+    return silver.label(pd.concat([frame, gold], ignore_index=True), teachers, tell)
 
 
 def _name(settings: Mapping[str, Any], built: Built) -> str:

@@ -288,6 +288,7 @@ class _Collator:
         self.noise = float(settings["heading_noise"])
         self.others = sorted({heading for heading in examples.headings if heading}) or [""]
         self.padding = tokens.padding_id(tokenizer)
+        self.targets = (examples.finding_targets, examples.theme_targets)
         self.random = np.random.default_rng([seed, int(os.environ.get("RANK", "0"))])
         self.rows = _Rows(tokens.encode(tokenizer, examples.sentences, examples.headings))
 
@@ -296,12 +297,15 @@ class _Collator:
         headings = [self._heading(self.examples.headings[row]) for row in chosen]
         encoded = tokens.encode(self.words, [self.examples.sentences[row] for row in chosen], headings)
         batch = tokens.pad(encoded, range(len(chosen)), self.padding)
+        findings, themes = self.targets
         return {
             "input_ids": torch.from_numpy(batch.ids),
             "attention_mask": torch.from_numpy(batch.mask),
             "token_type_ids": torch.from_numpy(batch.segments),
-            "finding_labels": torch.from_numpy(self.examples.findings[chosen]),
-            "theme_labels": torch.from_numpy(self.examples.themes[chosen]).float(),
+            "finding_labels": torch.from_numpy(self.examples.findings[chosen])
+            if findings is None
+            else torch.from_numpy(findings[chosen]).float(),
+            "theme_labels": torch.from_numpy((self.examples.themes if themes is None else themes)[chosen]).float(),
         }
 
     def _heading(self, heading: str) -> str:
