@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help train test lint format lock wheel clean
+.PHONY: help train train-baseline what-next test lint format lock wheel clean
 
 help:
-	@echo "make train   environment, dataset, baseline, a tracked run, the champion"
+	@echo "make train   environment, dataset, baseline and transformer compared, the champion (some 20 minutes)"
+	@echo "make train-baseline   the same with the baseline alone (a minute)"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and mypy; make format: ruff format"
 	@echo "make lock    pin requirements.txt anew from pyproject.toml"
@@ -20,13 +21,25 @@ $(READY): requirements.txt pyproject.toml
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# The baseline, the transformer, the two compared, and the champion by the rule of promotion.
 train: $(READY)
 	$(BIN)/findings data check
+	$(BIN)/findings train
+	$(BIN)/findings train model=minilm
+	$(BIN)/findings compare champion latest
+	$(BIN)/findings promote latest || true
+	@$(MAKE) --no-print-directory what-next
+
+train-baseline: $(READY)
+	$(BIN)/findings data check
 	$(BIN)/findings train promote=true
+	@$(MAKE) --no-print-directory what-next
+
+what-next:
 	@echo
 	@echo "What next (after: . $(BIN)/activate)"
 	@echo "  findings read data/README.md --out readings        # label a document; open readings/README.html"
-	@echo "  findings serve                                     # the champion on http://127.0.0.1:5001/invocations"
+	@echo "  findings serve                                     # the champion on http://127.0.0.1:5001/"
 	@echo "  mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db   # runs, plots, models"
 
 test: $(READY)
