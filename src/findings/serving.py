@@ -163,5 +163,16 @@ def log(folder: Path) -> ModelInfo:
 def _requirements() -> list[str]:
     from importlib.metadata import version
 
-    names = ("findings", "mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
+    names = (
+        "findings",
+        "mlflow",
+        "scikit-learn",
+        "skops",
+        "onnxruntime",
+        "tokenizers",
+        "safetensors",
+        "pandas",
+        "numpy",
+        "scipy",
+    )
     return [f"{name}=={version(name)}" for name in names]
