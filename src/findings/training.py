@@ -16,7 +16,19 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from findings import config, dataset, evaluation, models, registry, reports, serving, standoff, taxonomy, tracking
+from findings import (
+    behaviour,
+    config,
+    dataset,
+    evaluation,
+    models,
+    registry,
+    reports,
+    serving,
+    standoff,
+    taxonomy,
+    tracking,
+)
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
@@ -93,6 +105,8 @@ def train(settings: Mapping[str, Any]) -> Outcome:
             for split, frame in built.rows.items():
                 status.update(f"measuring on {split}")
                 evaluations[split] = _evaluate(run_id, split, frame, model)
+            status.update("testing its behaviour")
+            _test_behaviour(run_id, model)
             status.update("storing the model")
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary) / serving.ARTIFACT
@@ -118,6 +132,13 @@ def _evaluate(run_id: str, split: str, frame: Any, model: Model) -> Evaluation:
     if split != "train":
         tracking.log_predictions(split, table)
     return result
+
+
+def _test_behaviour(run_id: str, model: Model) -> None:
+    """Put the model to the behaviour tests, where its taxonomy has the labels that they name."""
+    cases = behaviour.read()
+    if behaviour.fits(model.taxonomy, cases):
+        tracking.log_behaviour(run_id, behaviour.check(model, cases))
 
 
 def _speed(model: Model, sentences: list[str]) -> float:
