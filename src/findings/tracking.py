@@ -39,6 +39,8 @@ from findings.taxonomy import Taxonomy
 SQLITE = "sqlite:///"
 PARENT_VARIABLE = "FINDINGS_PARENT_RUN"
 """Tells the runs of a sweep, which may be other processes, their parent's id."""
+CARD = "model_card.md"
+"""The artifact that describes a run's model."""
 
 
 def home() -> Path:

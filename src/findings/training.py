@@ -21,6 +21,7 @@ from findings import (
     config,
     dataset,
     evaluation,
+    model_card,
     models,
     registry,
     reports,
@@ -113,6 +114,7 @@ def train(settings: Mapping[str, Any]) -> Outcome:
                 models.save(model, folder)
                 size = sum(file.stat().st_size for file in folder.rglob("*"))
                 tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
+                model_card.log(run_id, folder)
                 info = serving.log(folder)
             version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, name)
             decision = None
