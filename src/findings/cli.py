@@ -406,7 +406,8 @@ def _compare(options: argparse.Namespace) -> int:
     base, candidate = registry.find(name, options.base), registry.find(name, options.candidate)
     with Console(stderr=True).status(f"comparing {candidate} with {base}"):
         report = comparison.make(base, candidate)
-    comparison.show(report, Console(soft_wrap=True, highlight=False, markup=False))
+    width = None if sys.stdout.isatty() else 120
+    comparison.show(report, Console(soft_wrap=True, highlight=False, markup=False, width=width))
     if options.out:
         comparison.write(report, options.out)
         print(f"written: {options.out}")

@@ -4,6 +4,7 @@ each costs, how each behaves; in the terminal, as Markdown and as a page that as
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -149,7 +150,7 @@ def sides(report: Report) -> Sheet:
 def sheets(report: Report) -> list[Sheet]:
     """The tables of figures."""
     frame = differences(report)
-    heads = ("base", "candidate", "difference [95 % interval]", "")
+    heads = ("base", "candidate", "difference (95 % interval)", "")
     made = [Sheet("Metrics", ("metric", *heads), _rows(frame, "metric", "name"))]
     parts = {group: _rows(frame, group, "name", "sentences") for group in ("finding", "theme")}
     made += [Sheet(f"F1 by {group}", (group, "sentences", *heads), rows) for group, rows in parts.items() if rows]
@@ -164,10 +165,10 @@ def sheets(report: Report) -> list[Sheet]:
 def _rows(frame: pd.DataFrame, group: str, *columns: str) -> list[tuple[str, ...]]:
     return [
         (
-            *(f"{row[c]:,}" if isinstance(row[c], int) else str(row[c]) for c in columns),
+            *(f"{row[c]:,}" if isinstance(row[c], int) else str(row[c]).replace("_", " ") for c in columns),
             f"{row['base']:.3f}",
             f"{row['candidate']:.3f}",
-            f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
             row["verdict"],
         )
         for row in frame[frame["group"] == group].to_dict("records")
@@ -224,7 +225,8 @@ def show(report: Report, console: Console) -> None:
     for sheet in (sides(report), *sheets(report)):
         table = Table(title=sheet.caption, title_justify="left")
         for number, head in enumerate(sheet.heads):
-            table.add_column(head, justify="left" if number < sheet.named else "right", no_wrap=True)
+            words = number < sheet.named or not head
+            table.add_column(head, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in sheet.rows:
             table.add_row(*row)
         console.print(table)

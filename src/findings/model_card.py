@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from findings import markdown, tracking
-from findings.evaluation import HEADLINE, METRICS, Interval
+from findings.evaluation import HEADLINE, METRICS
 from findings.tracking import Record
 
 TFIDF = "It is the baseline: TF-IDF of words and characters, heading words, logistic regression."
@@ -53,18 +53,18 @@ def text(run_id: str) -> str:
         kind=_kind(run),
         commit=_commit(run),
         licence=_licence(run),
-        tally=lambda what: markdown.escaped(run.tags.get(f"dataset.{what}", UNKNOWN)),
+        tally=lambda what: markdown.escaped(_words(run.tags.get(f"dataset.{what}", UNKNOWN))),
         by_language_model="language_model" in run.tags.get("dataset.annotators", ""),
         splits=[_split(run, split) for split in ("train", "validation", "test")],
-        metrics=[(name, _metric(run, "validation", name), _metric(run, "test", name)) for name in METRICS],
-        headline=list(HEADLINE),
+        metrics=[(_words(name), _metric(run, "validation", name), _metric(run, "test", name)) for name in METRICS],
+        headline=[_words(name) for name in HEADLINE],
         per_finding=_labels(tables["findings"]),
         per_theme=_labels(tables["themes"]),
         slices=_slices(tables["slices"]),
         behaviour=_behaviour(rates),
         calibration=_metric(run, "test", "finding_calibration_error"),
         reliability=_reliability(tracking.read_table(run_id, "test/reliability.csv")),
-        costs=[(name.replace("_", " "), f"{value:,.3g}") for name, value in sorted(run.group("cost").items())],
+        costs=[(_words(name), f"{value:,.3g}") for name, value in sorted(run.group("cost").items())],
         limits=list(_limits(run, tables["findings"], rates)),
     )
 
@@ -72,9 +72,13 @@ def text(run_id: str) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("findings", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("findings", "."),
+        undefined=StrictUndefined,
         autoescape=False,  # it is Markdown: `escaped` and `table` see to what is put in
-    )  # fmt: skip
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.globals |= {
         "escaped": markdown.escaped,
         "table": lambda head, rows: "\n".join(markdown.table(head, rows)),
@@ -153,7 +157,11 @@ def _front_matter(run: Record) -> str:
 def _metric(run: Record, split: str, name: str) -> str:
     figures = [run.metrics.get(f"{split}/{name}{end}") for end in ("", "_low", "_high")]
     known = [figure for figure in figures if figure is not None]
-    return str(Interval(*known)) if len(known) == 3 else UNKNOWN
+    return _interval(*known) if len(known) == 3 else UNKNOWN
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _split(run: Record, split: str) -> tuple[str, ...]:
@@ -165,6 +173,10 @@ def _split(run: Record, split: str) -> tuple[str, ...]:
     return (split, f"{int(run.tags.get(f'dataset.{split}', 0)):,}", *counts)
 
 
+def _words(identifier: object) -> str:
+    return str(identifier).replace("_", " ")
+
+
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
@@ -172,8 +184,8 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _labels(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return [
         (
-            str(row["label"]),
-            str(Interval(row["f1"], row["f1_low"], row["f1_high"])),
+            _words(row["label"]),
+            _interval(row["f1"], row["f1_low"], row["f1_high"]),
             f"{row['precision']:.3f}",
             f"{row['recall']:.3f}",
             f"{row['support']:,}",
@@ -185,10 +197,10 @@ def _labels(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 def _slices(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return [
         (
-            f"{row['slice']}: {str(row['value']).replace('_', ' ')}",
+            f"{row['slice']}: {_words(row['value'])}",
             f"{row['sentences']:,}",
             f"{row['documents']:,}",
-            *(str(Interval(row[m], row[f"{m}_low"], row[f"{m}_high"])) for m in HEADLINE),
+            *(_interval(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m in HEADLINE),
         )
         for row in _rows(frame)
     ]
@@ -197,11 +209,11 @@ def _slices(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 def _behaviour(rates: pd.DataFrame) -> list[tuple[str, ...]]:
     return [
         (
-            str(row["capability"]).replace("_", " "),
+            _words(row["capability"]),
             str(row["type"]),
-            str(row["label"]),
+            _words(row["label"]),
             f"{row['cases']}",
-            f"{row['rate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
+            f"{row['rate']:.0%} ({row['low']:.0%} to {row['high']:.0%})",
         )
         for row in _rows(rates)
     ]
@@ -219,7 +231,7 @@ def _limits(run: Record, per_finding: pd.DataFrame, rates: pd.DataFrame) -> Iter
         yield f"Of the findings `{worst}` is told least well: F1 {weakest['f1']:.3f} on the test split."
     if not rates.empty:
         weak = rates[(rates["label"] == "finding") & (rates["rate"] < WEAK)].sort_values("rate")
-        told = ", ".join(f"{r['capability'].replace('_', ' ')} ({r['type']}) {r['rate']:.0%}" for r in _rows(weak))
+        told = ", ".join(f"{_words(r['capability'])} ({r['type']}) {r['rate']:.0%}" for r in _rows(weak))
         yield (
             f"It fails more than one case in five of: {told}."
             if told
