@@ -266,7 +266,8 @@ def figures(report: Report) -> list[tuple[str, str, Figure]]:
         "Differences of F1 by finding and theme": frame[frame["group"].isin(["finding", "theme"])],
         "Differences by slice": decisive.assign(name=decisive["name"] + ", " + decisive["metric"]),
     }
-    return [(name, _in_words(part), plots.differences(part, name)) for name, part in parts.items() if not part.empty]
+    shown = {name: part.assign(name=part["name"].str.replace("_", " ")) for name, part in parts.items() if len(part)}
+    return [(name, _in_words(part), plots.differences(part, name)) for name, part in shown.items()]
 
 
 def _in_words(part: pd.DataFrame) -> str:
