@@ -63,6 +63,15 @@ def store(tmp_path_factory, corpus):
     return Store(folder, corpus, f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", done.stdout)
 
 
+@pytest.fixture(scope="session")
+def rivals(tmp_path_factory, corpus):
+    """A store with two versions: the champion and one that can hardly learn. Nothing may be promoted in it."""
+    folder = tmp_path_factory.mktemp("rivals")
+    done = command("train", "-m", "model.C=10,0.00001", "data=local", f"data.folder={corpus}", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return Store(folder, corpus, f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", done.stdout)
+
+
 @pytest.fixture
 def connected(store, monkeypatch):
     """This process connected to the store."""

@@ -513,6 +513,42 @@ def test_other_sentences_or_labels_are_refused(change, said):
         assert "\n" not in str(caught.value)
 
 
+def test_differences_by_label_are_those_of_f1():
+    base, candidate = pair()
+    result = evaluation.compare(base, candidate, LABELS)
+    labels = result.labels.set_index("label")
+    left, right = evaluation.evaluate(base, LABELS), evaluation.evaluate(candidate, LABELS)
+    for side, name in ((left, "base"), (right, "candidate")):
+        f1 = pd.concat([side.per_finding["f1"], side.per_theme["f1"]])
+        assert labels[name].to_dict() == pytest.approx(f1[labels.index].to_dict())
+    assert labels["support"].to_dict() == {
+        **base["finding"].value_counts().to_dict(),
+        **base["themes"].explode().value_counts().to_dict(),
+    }
+    assert (labels["low"] <= labels["difference"]).all()
+    assert (labels["difference"] <= labels["high"]).all()
+
+
+def test_a_label_that_does_not_occur_has_no_difference():
+    base, candidate = pair(findings=["concern", "none"], themes=["voice"])
+    labels = evaluation.compare(base, candidate, LABELS).labels
+    assert set(labels["label"]) == {"concern", "none", "voice"}
+
+
+def test_changed_sentences_are_those_that_only_one_has_right():
+    truth = ["none", "none", "concern", "concern"]
+    given = ["none", "concern", "none", "concern"], ["strength", "none", "none", "none"]
+    base, candidate = (
+        by_hand([("d", t, g, sure) for t, g in zip(truth, one, strict=True)])
+        for one, sure in zip(given, (0.9, 0.6), strict=True)
+    )
+    changed = evaluation.compare(base, candidate, LABELS).changed
+    assert changed["sentence_id"].tolist() == ["s1", "s0", "s3"]  # the surest mistake first
+    assert changed["right"].tolist() == ["candidate", "base", "base"]
+    assert changed[["base", "candidate"]].to_numpy().tolist()[0] == ["concern", "none"]
+    assert evaluation.compare(base, base, LABELS).changed.empty
+
+
 def test_stored_tables_compare_like_fresh_ones(tmp_path):
     base, candidate = pair()
     base.to_parquet(tmp_path / "base.parquet")

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from readings import BY, HOSTILE, SHA256, hostile, labelled, long, small
 
-from findings import pages, taxonomy
+from findings import markdown, pages, taxonomy
 from findings.about import About
 from findings.reading import Reading
 
@@ -107,11 +107,6 @@ def test_the_dates_of_an_inspection_are_said_as_readers_say_them(start, end, sai
     assert pages.particulars(about)["Inspected"] == said
 
 
-def test_characters_that_hide_or_reorder_text_are_shown_by_number():
-    assert pages.visible("a\u202eb\x00c\u2067\n\ud800") == "a[U+202E]b[U+0000]c[U+2067]\n[U+D800]"
-    assert pages.visible("naïve – “quoted” £5, ½ and 😀") == "naïve – “quoted” £5, ½ and 😀"
-
-
 # HTML ---------------------------------------------------------------------------------------------
 
 
@@ -187,10 +182,10 @@ def test_html_allows_its_own_style_and_script_by_hash_and_nothing_else(write):
 def test_html_shows_hostile_text_as_text(write):
     page = soup(write(hostile())("html"))
     shown = [li.p.get_text() for li in page.select("#sentences li")]
-    assert shown == [pages.visible(text) for text in HOSTILE]
+    assert shown == [markdown.visible(text) for text in HOSTILE]
     assert not page.select("svg, img, image, iframe, a[href^=javascript]")
     assert len(page.select("script")) == 1
-    assert not pages.HIDDEN.search(str(page))
+    assert not markdown.HIDDEN.search(str(page))
 
 
 def test_html_of_forty_pages_is_under_a_megabyte(write):
@@ -241,7 +236,7 @@ def test_workbook_holds_hostile_text_as_strings(write):
     assert {cell.data_type for cell in cells} == {"s", "n"}
     assert not [cell for cell in cells if cell.hyperlink]
     sentences = [row[8] for row in book["sentences"].iter_rows(min_row=2, values_only=True)]
-    assert sentences == [pages.visible(text) for text in HOSTILE]
+    assert sentences == [markdown.visible(text) for text in HOSTILE]
 
 
 def test_workbook_says_where_a_text_was_too_long_for_a_cell(write):
@@ -332,5 +327,5 @@ def test_markdown_shows_hostile_text_as_text(write):
         "html body h1 h2 h3 ul li p em table thead tbody tr th td".split()
     )
     shown = [re.sub(r" \(Strength.*", "", visible_text(li)) for li in page.find_all("ul")[-1].find_all("li")]
-    assert shown == [f"✓ {' '.join(pages.visible(HOSTILE[-1]).split())}"]
+    assert shown == [f"✓ {' '.join(markdown.visible(HOSTILE[-1]).split())}"]
     assert html.unescape(visible_text(page.h1)) == HOSTILE[0]

@@ -100,6 +100,32 @@ def test_themes_has_a_bar_a_theme_first_at_the_top(mixed):
     assert "Voice (8)" in names
 
 
+def test_differences_stand_in_order_with_their_intervals():
+    frame = pd.DataFrame(
+        {
+            "name": ["first", "second", "third"],
+            "difference": [0.1, -0.2, 0.0],
+            "low": [0.05, -0.3, -0.1],
+            "high": [0.2, -0.1, 0.1],
+            "verdict": ["gain", "loss", ""],
+        }
+    )
+    figure = plots.differences(frame, "Two models")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["third", "second", "first"]
+    bars = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][1:]
+    assert [list(bar) for bar in bars] == [[-0.1, 0.1], [-0.3, -0.1], [0.05, 0.2]]
+    assert [line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1] == ["o", "v", "^"]
+    assert drawn(figure)[..., :3].std() > 0.02
+
+
+def test_svg_is_whole_and_the_same_twice(mixed):
+    once, again = (plots.svg(plots.reliability(mixed, "Test")) for _ in range(2))
+    assert once == again
+    assert once.strip().endswith(b"</svg>")
+    assert b"<dc:date>" not in once
+
+
 def test_figures_need_no_display_and_leave_no_state():
     """pyplot keeps every figure alive and picks a window system: a server wants neither."""
     code = "import sys, findings.plots; sys.exit('matplotlib.pyplot' in sys.modules)"

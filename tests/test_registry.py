@@ -4,7 +4,7 @@ import signal
 import pandas as pd
 import pytest
 
-from findings import registry
+from findings import registry, tracking
 from findings.errors import FindingsError
 from findings.evaluation import Comparison
 
@@ -18,24 +18,50 @@ def comparison(macro, themes):
     return Comparison(100, 10, pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame(), 0, 0, 1.0)
 
 
-SAME, FAST = 1.0, 2.0
+GAIN, LOSS, EQUAL, UNSURE = (0.03, 0.01, 0.05), (-0.04, -0.06, -0.02), (0.0, -0.005, 0.005), (0.0, -0.03, 0.03)
 
 
 @pytest.mark.parametrize(
-    ("macro", "themes", "speed", "promoted", "words"),
+    ("macro", "themes", "costs", "promoted", "words"),
     [
-        ((0.03, 0.01, 0.05), (0.0, -0.01, 0.01), SAME, True, "gain"),
-        ((0.03, 0.01, 0.05), (-0.04, -0.06, -0.02), SAME, False, "worse in themes_micro_f1"),
-        ((0.01, -0.02, 0.04), (0.0, -0.01, 0.01), SAME, False, "no gain"),
-        ((0.0, -0.005, 0.005), (0.0, -0.005, 0.005), FAST, True, "2.0 times the speed"),
-        ((0.0, -0.005, 0.005), (0.0, -0.005, 0.005), SAME, False, "no gain"),
-        ((0.0, -0.03, 0.03), (0.0, -0.005, 0.005), FAST, False, "no gain"),
+        (GAIN, (0.0, -0.01, 0.01), (1.0, 1.0), True, "a gain that the interval supports in finding_macro_f1 ("),
+        (UNSURE, GAIN, (0.1, 0.1), True, "in themes_micro_f1 ("),
+        (GAIN, GAIN, (0.1, 0.1), True, "in finding_macro_f1 and themes_micro_f1 ("),
+        (GAIN, LOSS, (5.0, 5.0), False, "worse in themes_micro_f1"),
+        (LOSS, EQUAL, (5.0, 5.0), False, "worse in finding_macro_f1"),
+        ((0.01, -0.02, 0.04), EQUAL, (5.0, 5.0), False, "may be worse by more than 0.01 in finding_macro_f1"),
+        (EQUAL, UNSURE, (5.0, 5.0), False, "may be worse by more than 0.01 in themes_micro_f1"),
+        (EQUAL, (0.0, -0.01, 0.01), (5.0, 5.0), False, "may be worse"),
+        (EQUAL, EQUAL, (2.0, 1.0), True, "equal quality at lower cost: 2.00 times as fast and 1.00 times as small"),
+        (EQUAL, EQUAL, (1.0, 2.0), True, "equal quality at lower cost"),
+        (EQUAL, EQUAL, (1.5, 0.8), True, "equal quality at lower cost"),
+        (EQUAL, EQUAL, (1.5, 0.79), False, "equal quality but not at lower cost"),
+        (EQUAL, EQUAL, (0.79, 9.0), False, "equal quality but not at lower cost: 0.79 times as fast"),
+        (EQUAL, EQUAL, (1.49, 1.49), False, "equal quality but not at lower cost"),
+        (EQUAL, EQUAL, (9.0, float("nan")), False, "equal quality but not at lower cost"),
+        ((float("nan"),) * 3, EQUAL, (9.0, 9.0), False, "may be worse"),
     ],
 )
-def test_the_rule_of_promotion(macro, themes, speed, promoted, words):
-    decision = registry.decide(registry.Match(comparison(macro, themes), speed))
+def test_the_rule_of_promotion(macro, themes, costs, promoted, words):
+    """`costs`: how many times as fast and as small the candidate is."""
+    decision = registry.decide(registry.Match(comparison(macro, themes), *costs))
     assert decision.promoted is promoted
     assert words in decision.reason
+    assert "\n" not in decision.reason
+
+
+def test_a_match_of_two_versions_has_quality_cost_and_data(rivals, monkeypatch):
+    """What is measured depends on the machine; what is decided follows from it by the rule."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", rivals.uri)
+    tracking.connect({"uri": rivals.uri, "experiment": "findings"}, create=False)
+    base, candidate = registry.find("findings", "1"), registry.find("findings", "2")
+    match = registry.compare(base, candidate)
+    assert match.same_data
+    assert match.speed > 0
+    sizes = [tracking.read_run(v.run_id).metrics["cost/model_megabytes"] for v in (base, candidate)]
+    assert match.smaller == pytest.approx(sizes[0] / sizes[1])
+    assert set(registry.DECISIVE) <= set(match.quality.metrics.index)
+    assert registry.decide(match) == registry.decide(match)
 
 
 def test_the_champion_is_found_by_every_name(connected):
@@ -57,9 +83,10 @@ def test_a_model_without_champion_is_told(connected):
 
 def test_a_model_against_itself_differs_by_nothing(connected):
     champion = registry.require_champion("findings")
-    result = registry.compare(champion, champion).quality
-    assert result.difference("finding_macro_f1").value == 0
-    assert result.mcnemar == 1
+    match = registry.compare(champion, champion)
+    assert match.quality.difference("finding_macro_f1").value == 0
+    assert match.quality.mcnemar == 1
+    assert match.smaller == 1
 
 
 def test_promoting_the_champion_changes_nothing(connected):

@@ -49,6 +49,22 @@ def test_a_run_stores_tables_plots_and_predictions(run, tmp_path):
     assert config["taxonomy"]["findings"]
 
 
+def test_a_run_stores_how_its_model_behaves(run, tmp_path):
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=str(tmp_path)))
+    rates = pd.read_csv(folder / "behaviour.csv")
+    failures = pd.read_csv(folder / "behaviour_failures.csv", keep_default_na=False)
+    sums = rates[(rates["capability"] == "negation") & (rates["label"] == "finding")][["passed", "cases"]].sum()
+    assert run.data.metrics["behaviour/negation"] == pytest.approx(sums["passed"] / sums["cases"])
+    failed = failures[failures["label"] == "finding"].groupby("capability")["case"].nunique()
+    assert failed["negation"] == sums["cases"] - sums["passed"]
+    assert run.data.metrics["behaviour/all"] <= 1
+
+
+def test_a_run_says_where_its_labels_are_from(run):
+    assert run.data.tags["dataset.sources"] == "local 150"
+    assert run.data.tags["dataset.annotators"] == "author 150"
+
+
 def test_figures_can_be_worked_out_again_from_the_predictions(run, tmp_path):
     from findings import evaluation, taxonomy, tracking
 

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = add(verbs, "compare", "compare two models", "findings compare champion latest", _compare)
     compare.add_argument("base", help="champion, latest, a version or a run id")
     compare.add_argument("candidate", help="the same")
+    compare.add_argument("--out", type=Path, help="also write the comparison: .md or .html")
     _add_store(compare)
     promote = add(verbs, "promote", "make a model champion if it is better", "findings promote latest", _promote)
     promote.add_argument("candidate", help="latest, a version or a run id")
@@ -396,34 +397,20 @@ def _annotate_standoff(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
 
-    from findings import registry
+    from findings import comparison, registry
 
+    if options.out:
+        comparison.check_ending(options.out)
     name = _store(options)
     base, candidate = registry.find(name, options.base), registry.find(name, options.candidate)
-    match = registry.compare(base, candidate)
-    result = match.quality
-    out = Console(soft_wrap=True, highlight=False)
-    table = Table(title=f"{candidate} (run {candidate.run_id[:8]}) against {base} (run {base.run_id[:8]}), test split")
-    for heading in ("metric", "base", "candidate", "difference", "95 % interval"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
-    for metric, row in result.metrics.iterrows():
-        interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-        table.add_row(
-            str(metric), f"{row['base']:.3f}", f"{row['candidate']:.3f}", f"{row['difference']:+.3f}", interval
-        )
-    out.print(table)
-    only = f"that only the base has right: {result.only_base}, only the candidate: {result.only_candidate}"
-    print(f"{result.sentences} sentences of {result.documents} documents")
-    print(f"findings {only}, McNemar p = {result.mcnemar:.3g}")
-    if not match.same_data:
-        print("trained on different data: the base may know some of these sentences, so its figures flatter it")
-    print(f"the candidate is {match.speed:.2f} times as fast (paired timings)")
-    for label, version in (("base", base), ("candidate", candidate)):
-        print(f"cost of the {label}: " + ", ".join(f"{k} {v:.3g}" for k, v in sorted(registry.costs(version).items())))
-    decision = registry.decide(match)
-    print(f"{'would be promoted' if decision.promoted else 'would not be promoted'}: {decision.reason}")
+    with Console(stderr=True).status(f"comparing {candidate} with {base}"):
+        report = comparison.make(base, candidate)
+    width = None if sys.stdout.isatty() else 120
+    comparison.show(report, Console(soft_wrap=True, highlight=False, markup=False, width=width))
+    if options.out:
+        comparison.write(report, options.out)
+        print(f"written: {options.out}")
     return 0
 
 

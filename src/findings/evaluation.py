@@ -11,7 +11,7 @@ samples are worked out at once from counts a document.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,9 @@ class Comparison:
         slices: the differences of the headline metrics a slice.
         only_base, only_candidate: sentences whose finding only that one has right.
         mcnemar: exact two-sided p-value of McNemar's test on these two counts.
+        labels: the differences of F1 for each finding and theme that occurs, with its support.
+        changed: the sentences whose finding only one has right, with both answers, the wrong answer
+            of highest confidence first.
     """
 
     sentences: int
@@ -88,6 +91,8 @@ class Comparison:
     only_base: int
     only_candidate: int
     mcnemar: float
+    labels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    changed: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def difference(self, metric: str) -> Interval:
         return Interval(*(float(self.metrics[column][metric]) for column in ("difference", "low", "high")))
@@ -394,7 +399,8 @@ def compare(base: pd.DataFrame, candidate: pd.DataFrame, taxonomy: Taxonomy, see
     for name, value, chosen in _slice_groups(base):
         headline = {metric: METRICS[metric] for metric in HEADLINE}
         part = _differences(base[chosen], candidate[chosen], taxonomy, headline, seed)
-        slices.append(part.reset_index().assign(slice=name, value=value, sentences=int(chosen.sum())))
+        size = {"sentences": int(chosen.sum()), "documents": base.loc[chosen, "document_id"].nunique()}
+        slices.append(part.reset_index().assign(slice=name, value=value, **size))
     right_base = (base["predicted_finding"] == base["finding"]).to_numpy()
     right_candidate = (candidate["predicted_finding"] == candidate["finding"]).to_numpy()
     only_base, only_candidate = int((right_base & ~right_candidate).sum()), int((~right_base & right_candidate).sum())
@@ -407,7 +413,46 @@ def compare(base: pd.DataFrame, candidate: pd.DataFrame, taxonomy: Taxonomy, see
         only_base,
         only_candidate,
         float(binomtest(only_base, disagree).pvalue) if disagree else 1.0,
+        _label_differences(base, candidate, taxonomy, seed),
+        _changed(base, candidate, right_base, right_candidate),
     )
+
+
+def _label_differences(base: pd.DataFrame, candidate: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> pd.DataFrame:
+    """Differences of F1, one row a finding and theme that occurs in the truth."""
+
+    def column(f1: Callable[[_Counts], Array], index: int) -> Callable[[_Counts], Array]:
+        return lambda counts: f1(counts)[:, index]
+
+    given = {
+        "finding": (taxonomy.finding_ids, base["finding"].value_counts(), _finding_f1),
+        "theme": (taxonomy.theme_ids, base["themes"].explode().value_counts(), _theme_f1),
+    }
+    parts = []
+    for kind, (labels, counts, f1) in given.items():
+        support = {label: int(counts.get(label, 0)) for label in labels}
+        metrics = {label: column(f1, i) for i, label in enumerate(labels) if support[label]}
+        if metrics:
+            part = _differences(base, candidate, taxonomy, metrics, seed).rename_axis("label").reset_index()
+            parts.append(part.assign(kind=kind, support=part["label"].map(support)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _changed(
+    base: pd.DataFrame, candidate: pd.DataFrame, right_base: NDArray[np.bool_], right_candidate: NDArray[np.bool_]
+) -> pd.DataFrame:
+    known = [c for c in ("sentence_id", "kind", "heading", "sentence", "finding") if c in base]
+    frame = base[known].assign(
+        base=base["predicted_finding"],
+        base_confidence=base["confidence"],
+        candidate=candidate["predicted_finding"],
+        candidate_confidence=candidate["confidence"],
+        right=np.where(right_candidate, "candidate", "base"),
+        wrong_confidence=np.where(right_candidate, base["confidence"], candidate["confidence"]),
+    )
+    chosen = frame.loc[right_base != right_candidate].sort_values("wrong_confidence", ascending=False, kind="stable")
+    kept: pd.DataFrame = chosen.drop(columns=["wrong_confidence"]).reset_index(drop=True)
+    return kept
 
 
 def _same_themes(base: pd.DataFrame, candidate: pd.DataFrame) -> bool:

@@ -11,7 +11,6 @@ import csv
 import hashlib
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -30,6 +29,7 @@ from findings import __version__, parsed
 from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
 from findings.annotations import inert
 from findings.errors import FindingsError
+from findings.markdown import escaped, table, visible
 from findings.reading import UNSURE, Labelled, Reading
 from findings.taxonomy import NONE, Taxonomy
 
@@ -70,11 +70,6 @@ TITLES = {
     "ilacs_2026": "ILACS, from 2026",
 }
 """Words for the ids that `about` gives; the others read well as they are."""
-
-HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
-)
-"""Characters that reorder or hide the text beside them, or that XML and UTF-8 cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,16 @@ def is_written(folder: Path, name: str, path: Path, labelled_by: str) -> bool:
 @cache
 def reader() -> str:
     """The version of the software and, abridged, of its code between a file and its sentences with labels."""
-    names = ("sentences.py", "about.py", "reading.py", "pages.py", "reading.html", "reading.css", "reading.js")
+    names = (
+        "sentences.py",
+        "about.py",
+        "reading.py",
+        "pages.py",
+        "markdown.py",
+        "reading.html",
+        "reading.css",
+        "reading.js",
+    )
     code = b"".join(resources.files("findings").joinpath(name).read_bytes() for name in names)
     return f"{__version__} {hashlib.sha256(parsed.version().encode() + code).hexdigest()[:12]}"
 
@@ -232,12 +236,6 @@ def judgements(about: About) -> list[tuple[str, Judgement]]:
     return [(JUDGEMENT_TITLES[key], about.judgements[key]) for key in JUDGEMENTS if key in about.judgements]
 
 
-def visible(text: str) -> str:
-    """The text with characters that reorder, hide or break it (bidirectional and control characters,
-    lone surrogates) shown by their numbers."""
-    return HIDDEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text)
-
-
 def _title(identifier: str) -> str:
     return TITLES.get(identifier, identifier if identifier == UNREADABLE else identifier.capitalize())
 
@@ -304,7 +302,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("findings", "."),
         autoescape=select_autoescape(["html"]),
-        finalize=_finalize,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -319,16 +317,16 @@ def _template() -> Template:
     }
     for name in ("css", "js"):
         text = resources.files("findings").joinpath(f"reading.{name}").read_text(encoding="utf-8")
-        environment.globals |= {name: Markup(text), f"{name}_hash": Markup(_csp_hash(text))}
+        environment.globals |= {name: Markup(text), f"{name}_hash": Markup(csp_hash(text))}
     return environment.get_template("reading.html")
 
 
-def _finalize(value: Any) -> Any:
+def finalize(value: Any) -> Any:
     """Applied to all that the template puts out, so that no text can be forgotten."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
@@ -447,17 +445,17 @@ def _markdown(reading: Reading, taxonomy: Taxonomy, labelled_by: str) -> bytes:
     about = reading.about
     title = reading.name if about.authority == UNREADABLE else about.authority
     facts = {"Document": reading.name, **particulars(about), "Labelled by": labelled_by}
-    lines = [f"# {_escaped(title)}", "", *(f"- {key}: {_escaped(value)}" for key, value in facts.items())]
+    lines = [f"# {escaped(title)}", "", *(f"- {key}: {escaped(value)}" for key, value in facts.items())]
     lines += ["", "## Judgements", ""]
     graded = [[title, _title(j.grade), str(j.page)] for title, j in judgements(about)]
-    lines += _table(["Judgement", "Grade", "Page"], graded) if graded else ["None read."]
+    lines += table(["Judgement", "Grade", "Page"], graded) if graded else ["None read."]
     counts = [[r.title, *map(str, r.counts), str(r.total)] for r in matrix(reading, taxonomy)]
     counts.append(["All sentences", *map(str, totals(reading, taxonomy)), str(len(reading.sentences))])
     heads = [f"{_mark(label.id)} {label.title}" for label in taxonomy.findings]
-    lines += ["", "## Themes and findings", "", *_table(["Theme", *heads, "All"], counts), "", "## Sentences"]
+    lines += ["", "## Themes and findings", "", *table(["Theme", *heads, "All"], counts), "", "## Sentences"]
     for section in sections(reading):
         placed = [*([section.title] if section.title else []), *section.sentences]
-        lines += ["", f"### {_escaped(section.heading)}", ""] if section.heading else [""]
+        lines += ["", f"### {escaped(section.heading)}", ""] if section.heading else [""]
         lines += [_item(p.labelled, taxonomy) for p in placed]
     return ("\n".join(lines) + "\n").encode("utf-8")
 
@@ -466,18 +464,7 @@ def _item(s: Labelled, taxonomy: Taxonomy) -> str:
     place = f"page {s.page}" + (f", paragraph {s.paragraph}" if s.paragraph is not None else "")
     label = f"{taxonomy.title(s.finding)}, {_sure(s.finding_probability)}"
     notes = [label, ", ".join(map(taxonomy.title, s.themes)), place, "to review" if s.unsure else ""]
-    return f"- {_mark(s.finding)} {_escaped(s.sentence)} *({_escaped('; '.join(filter(None, notes)))})*"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *([_escaped(cell) for cell in row] for row in rows)]
-    return ["| " + " | ".join(line) + " |" for line in lines]
-
-
-def _escaped(text: str) -> str:
-    """One line of text that Markdown shows as it is: no markup, no HTML, no link, no mention."""
-    text = re.sub(r"([\\`*_{}\[\]<>#|~&$^@])", r"\\\1", visible(" ".join(text.split())))
-    return re.sub(r"\b(www)\.|:(?=//)", lambda m: f"{m[1]}\\." if m[1] else "\\:", text, flags=re.I)
+    return f"- {_mark(s.finding)} {escaped(s.sentence)} *({escaped('; '.join(filter(None, notes)))})*"
 
 
 FORMATS: dict[str, Callable[[Reading, Taxonomy, str], bytes]] = {

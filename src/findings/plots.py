@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from findings.evaluation import Evaluation
@@ -57,3 +61,37 @@ def themes(evaluation: Evaluation, taxonomy: Taxonomy, title: str) -> Figure:
     axes.barh([names[i] for i in order], values[order], xerr=errors, color="tab:blue", alpha=0.75)
     axes.set(xlim=(0, 1), xlabel="F1", title=title)
     return figure
+
+
+def differences(frame: pd.DataFrame, title: str) -> Figure:
+    """Candidate minus base with its interval, the first row at the top.
+
+    Args:
+        frame: one row a difference with `name`, `difference`, `low`, `high` and `verdict`, which is
+            `gain`, `loss` or anything else.
+    """
+    figure = Figure(figsize=(7.2, 1.3 + 0.27 * len(frame)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="grey", linewidth=1)
+    rows = list(reversed(frame.to_dict("records")))
+    for y, row in enumerate(rows):
+        colour, mark = VERDICTS.get(str(row["verdict"]), ("#545c63", "o"))
+        axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
+        axes.plot([row["difference"]], [y], color=colour, marker=mark, markersize=7)
+    axes.set_yticks(range(len(rows)), [str(row["name"]) for row in rows])
+    axes.set(xlabel="candidate minus base (bars: 95 % interval)", title=title, ylim=(-0.6, len(rows) - 0.4))
+    axes.grid(axis="x", color="#e3e6e8", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure
+
+
+VERDICTS = {"gain": ("#14683f", "^"), "loss": ("#a1242b", "v")}
+"""Colour and marker of a difference that its interval supports."""
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, its letters as outlines, the same bytes for the same figure."""
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "findings", "svg.fonttype": "path"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import signal
 import statistics
 import threading
@@ -28,7 +29,9 @@ CHAMPION = "champion"
 MARGIN = 0.01
 """How much worse, at the interval's lower end, may still count as equal quality."""
 CHEAPER = 1.5
-"""How many times as fast counts as lower cost."""
+"""How many times as fast, or as small, counts as lower cost."""
+DEARER = 1.25
+"""How many times as slow, or as large, it may then be at most."""
 DECISIVE = ("finding_macro_f1", "themes_micro_f1")
 
 
@@ -56,7 +59,10 @@ def register(name: str, model_uri: str, run_id: str, description: str) -> Versio
     """Register a logged model. Ctrl-C waits until it is whole."""
     chatter = io.StringIO()  # MLflow says on stderr what `report` says better
     with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())), _unbroken(), redirect_stderr(chatter):
-        made = mlflow.register_model(model_uri, name, tags={"description": description, "run_id": run_id})
+        tags = {"description": description, "run_id": run_id, "model_card": f"runs:/{run_id}/{tracking.CARD}"}
+        made = mlflow.register_model(model_uri, name, tags=tags)
+        told = f"{description}. Its model card is {tracking.CARD} in the run's artifacts and in the model's folder."
+        MlflowClient().update_model_version(name, made.version, description=told)
     return Version(name, str(made.version), run_id)
 
 
@@ -164,12 +170,14 @@ class Match:
 
     Attributes:
         speed: how many times as fast the candidate is as the base, timed in turns in this process.
+        smaller: how many times as small, by the megabytes that their runs recorded; NaN where one did not.
         same_data: whether both were trained on the same dataset; where not, the base may have been
             trained on sentences that it is measured on here.
     """
 
     quality: Comparison
     speed: float
+    smaller: float = 1.0
     same_data: bool = True
 
 
@@ -190,11 +198,13 @@ def compare(base: Version, candidate: Version) -> Match:
     if _keys(ours) != _keys(theirs):
         rows = theirs.assign(themes=theirs["themes"].map(list))
         ours = evaluation.table(rows, against.predict(sentences, headings), model.taxonomy)
-    digests = {MlflowClient().get_run(v.run_id).data.tags.get("dataset.sha256") for v in (base, candidate)}
+    runs = [tracking.read_run(version.run_id) for version in (base, candidate)]
+    sizes = [run.metrics.get("cost/model_megabytes", math.nan) for run in runs]
     return Match(
         evaluation.compare(ours, theirs, model.taxonomy),
         _times_as_fast(against, model, sentences, headings),
-        len(digests) == 1,
+        sizes[0] / sizes[1],
+        len({run.tags.get("dataset.sha256") for run in runs}) == 1,  # a run of ours always has it
     )
 
 
@@ -216,26 +226,32 @@ def _times_as_fast(base: Model, candidate: Model, sentences: list[str], headings
     return statistics.median(ratios)
 
 
-def costs(version: Version) -> dict[str, float]:
-    """What the run recorded under cost/: training seconds, sentences a second, megabytes, peak memory."""
-    metrics = MlflowClient().get_run(version.run_id).data.metrics
-    return {key.removeprefix("cost/"): value for key, value in metrics.items() if key.startswith("cost/")}
-
-
 def decide(match: Match) -> Decision:
-    """The rule of promotion: a gain that the interval supports without a loss that it supports, or
-    equal quality at lower cost."""
+    """The rule of promotion, on figures alone: a gain in a decisive metric that the interval supports
+    without a loss that it supports, or equal quality at lower cost."""
     differences = {metric: match.quality.difference(metric) for metric in DECISIVE}
     lost = [m for m, d in differences.items() if d.high < 0]
     gained = [m for m, d in differences.items() if d.low > 0]
+    unsure = [m for m, d in differences.items() if not d.low > -MARGIN]
     told = "; ".join(f"{metric} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for metric, d in differences.items())
+    costs = f"{match.speed:.2f} times as fast and {match.smaller:.2f} times as small"
     if lost:
         return Decision(False, f"it is worse in {' and '.join(lost)} ({told})")
     if gained:
         return Decision(True, f"a gain that the interval supports in {' and '.join(gained)} ({told})")
-    if match.speed >= CHEAPER and all(d.low > -MARGIN for d in differences.values()):
-        return Decision(True, f"equal quality at {match.speed:.1f} times the speed ({told})")
-    return Decision(False, f"no gain that the interval supports, and not equal quality at lower cost ({told})")
+    if unsure:
+        reason = f"may be worse by more than {MARGIN} in {' and '.join(unsure)}"
+        return Decision(False, f"no gain that the interval supports, and it {reason} ({told})")
+    if _is_cheaper(match):
+        return Decision(True, f"equal quality at lower cost: {costs} ({told})")
+    reason = f"{costs}, where {CHEAPER} times of one is asked and at most {DEARER} times dearer in the other"
+    return Decision(False, f"equal quality but not at lower cost: {reason} ({told})")
+
+
+def _is_cheaper(match: Match) -> bool:
+    """At least `CHEAPER` in one and no dearer than `DEARER` in the other; a size not known is neither."""
+    gains = (match.speed, match.smaller)
+    return any(gain >= CHEAPER for gain in gains) and all(gain >= 1 / DEARER for gain in gains)
 
 
 def promote(candidate: Version, *, force: bool = False) -> Decision:

@@ -14,6 +14,8 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from sqlalchemy.exc import SQLAlchemyError
 
 from findings import plots
+from findings.behaviour import Behaviour
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
@@ -37,6 +40,8 @@ from findings.taxonomy import Taxonomy
 SQLITE = "sqlite:///"
 PARENT_VARIABLE = "FINDINGS_PARENT_RUN"
 """Tells the runs of a sweep, which may be other processes, their parent's id."""
+CARD = "model_card.md"
+"""The artifact that describes a run's model."""
 
 
 def home() -> Path:
@@ -207,6 +212,7 @@ def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
         **({"question": str(config["question"])} if config.get("question") else {}),
         "python": platform.python_version(),
         **{f"dataset.{split}": str(count) for split, count in built.counts.items()},
+        **{f"dataset.{column}s": _tally(built, column) for column in ("source", "annotator", "kind")},
     }
     MlflowClient().log_batch(
         run_id,
@@ -243,6 +249,12 @@ def log_fitted(run_id: str, fitted: Classifier, served: Classifier) -> None:
     now = int(time.time() * 1000)
     figures = getattr(served, "figures", {})
     MlflowClient().log_batch(run_id, metrics=[Metric(f"served/{k}", v, now, 0) for k, v in figures.items()])
+
+
+def _tally(built: Built, column: str) -> str:
+    """How many sentences of all splits have each value of a column, the commonest first: `a 12, b 3`."""
+    counts = pd.concat([frame[column] for frame in built.rows.values()]).value_counts()
+    return ", ".join(f"{value} {count}" for value, count in counts.items())
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -300,6 +312,65 @@ def read_predictions(run_id: str, split: str) -> pd.DataFrame:
             return pd.read_parquet(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
     except (MlflowException, OSError) as error:
         raise FindingsError(f"run {run_id}: no predictions on {split} in it. Name a finished training run.") from error
+
+
+def log_behaviour(run_id: str, result: Behaviour) -> None:
+    """Record pass rates as metrics `behaviour/<capability>`, and the tables of rates and failures."""
+    now = int(time.time() * 1000)
+    metrics = [Metric(f"behaviour/{key}", value, now, 0) for key, value in result.metrics().items()]
+    MlflowClient().log_batch(run_id, metrics=metrics)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, table in (("behaviour", result.rates), ("behaviour_failures", result.failures)):
+            path = Path(folder) / f"{name}.csv"
+            table.to_csv(path, index=False)
+            MlflowClient().log_artifact(run_id, str(path))
+
+
+def log_text(run_id: str, text: str, name: str) -> None:
+    """Record a text as the artifact of that name."""
+    MlflowClient().log_text(run_id, text, name)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run recorded, as it stands in the store."""
+
+    run_id: str
+    name: str
+    started: datetime
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+    def group(self, prefix: str) -> dict[str, float]:
+        """The metrics under `prefix/`, without it."""
+        return {k.removeprefix(f"{prefix}/"): v for k, v in self.metrics.items() if k.startswith(f"{prefix}/")}
+
+
+def read_run(run_id: str) -> Record:
+    """A run's parameters, metrics and tags.
+
+    Raises:
+        FindingsError: there is no such run.
+    """
+    try:
+        found = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        raise FindingsError(f"there is no run '{run_id}' in {mlflow.get_tracking_uri()}.") from error
+    started = datetime.fromtimestamp(found.info.start_time / 1000, UTC)
+    data = found.data
+    return Record(run_id, str(found.info.run_name), started, dict(data.params), dict(data.metrics), dict(data.tags))
+
+
+def read_table(run_id: str, path: str) -> pd.DataFrame:
+    """A table that a run recorded as CSV; an empty one where it did not."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            uri = f"runs:/{run_id}/{path}"
+            found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+            return pd.read_csv(found, keep_default_na=False, na_values=[""])
+    except (MlflowException, OSError, ValueError):
+        return pd.DataFrame()
 
 
 def log_cost(run_id: str, seconds: float, sentences_per_second: float, model_bytes: int) -> None:

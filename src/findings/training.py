@@ -23,9 +23,12 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColum
 from rich.progress import Progress as RichProgress
 
 from findings import (
+    behaviour,
     config,
     dataset,
     evaluation,
+    manifest,
+    model_card,
     models,
     registry,
     reports,
@@ -154,12 +157,16 @@ def _record(
     for split, frame in built.rows.items():
         tell(f"measuring on {split}")
         evaluations[split] = _evaluate(run_id, split, frame, model)
+    tell("testing its behaviour")
+    _test_behaviour(run_id, model)
     tell("storing the model")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / serving.ARTIFACT
         models.save(model, folder)
         size = sum(file.stat().st_size for file in folder.rglob("*"))
         tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
+        model_card.log(run_id, folder)
+        manifest.write(folder)  # the card is one of its files
         info = serving.log(folder)
         if model.fitted is not None and model.fitted is not model.classifier:
             tracking.log_fitted(run_id, model.fitted, model.classifier)
@@ -246,6 +253,13 @@ def _evaluate(run_id: str, split: str, frame: Any, model: Model) -> Evaluation:
     if split != "train":
         tracking.log_predictions(split, table)
     return result
+
+
+def _test_behaviour(run_id: str, model: Model) -> None:
+    """Put the model to the behaviour tests, where its taxonomy has the labels that they name."""
+    cases = behaviour.read()
+    if behaviour.fits(model.taxonomy, cases):
+        tracking.log_behaviour(run_id, behaviour.check(model, cases))
 
 
 def _speed(model: Model, sentences: list[str]) -> float:
