@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from readings import BY, HOSTILE, SHA256, hostile, labelled, long, small
 
-from findings import pages, taxonomy
+from findings import pages, sentences, taxonomy
 from findings.about import About
 from findings.reading import Reading
 
@@ -190,7 +190,7 @@ def test_html_shows_hostile_text_as_text(write):
     assert shown == [pages.visible(text) for text in HOSTILE]
     assert not page.select("svg, img, image, iframe, a[href^=javascript]")
     assert len(page.select("script")) == 1
-    assert not pages.HIDDEN.search(str(page))
+    assert not sentences.HIDDEN.search(str(page))
 
 
 def test_html_of_forty_pages_is_under_a_megabyte(write):

@@ -31,6 +31,7 @@ from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
 from findings.annotations import inert
 from findings.errors import FindingsError
 from findings.reading import UNSURE, Labelled, Reading
+from findings.sentences import visible
 from findings.taxonomy import NONE, Taxonomy
 
 MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "–"}
@@ -70,11 +71,6 @@ TITLES = {
     "ilacs_2026": "ILACS, from 2026",
 }
 """Words for the ids that `about` gives; the others read well as they are."""
-
-HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
-)
-"""Characters that reorder or hide the text beside them, or that XML and UTF-8 cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -230,12 +226,6 @@ def particulars(about: About) -> dict[str, str]:
 def judgements(about: About) -> list[tuple[str, Judgement]]:
     """Title and judgement of what the document states, in the order in which readers expect it."""
     return [(JUDGEMENT_TITLES[key], about.judgements[key]) for key in JUDGEMENTS if key in about.judgements]
-
-
-def visible(text: str) -> str:
-    """The text with characters that reorder, hide or break it (bidirectional and control characters,
-    lone surrogates) shown by their numbers."""
-    return HIDDEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text)
 
 
 def _title(identifier: str) -> str:

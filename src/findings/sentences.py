@@ -45,6 +45,11 @@ MARKUP = re.compile(r"\*{2,}|_{2,}|(?<!\w)[*_](?=[\w“‘\"'(£])|(?<=[\w.,;:!?
 QUOTED = re.compile(r"\n[ \t]*>[> \t]*")
 LINK = re.compile(r"!?\[([^\[\]]{0,2000})\]\([^)\n]{0,2000}\)")
 
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+)
+"""Characters that reorder or hide the text beside them, or that XML and UTF-8 cannot hold."""
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -146,6 +151,12 @@ def plain(text: str, form: str = "text") -> str:
         text = QUOTED.sub("\n", LINK.sub(r"\1", text))
         text = MARKUP.sub(lambda m: " " if m.group() == "|" else "", text)
     return " ".join(text.replace("\u00ad", "").split())
+
+
+def visible(text: str) -> str:
+    """The text with characters that reorder, hide or break it (bidirectional and control characters,
+    lone surrogates) shown by their numbers."""
+    return HIDDEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text)
 
 
 def fingerprint(text: str) -> str:

@@ -22,6 +22,7 @@ from findings.errors import FindingsError
 from findings.evaluation import Evaluation
 from findings.models import Model
 from findings.registry import Decision, Version
+from findings.store import store_uri
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def report(outcome: Outcome, settings: Mapping[str, Any]) -> None:
     if outcome.decision is not None:
         state = "champion" if outcome.decision.promoted else "not promoted"
         out.print(f"{state}: {outcome.decision.reason}")
-    out.print(f"store: {tracking.store_uri(settings['tracking']['uri'])}")
+    out.print(f"store: {store_uri(settings['tracking']['uri'])}")
 
 
 def close_sweep(status: str) -> None:
