@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findings.errors import FindingsError
+from findings.errors import Refused
 from findings.models import Model, Predictions, theme_lists
 
 COLUMNS = ("finding", "finding_probability", "finding_probabilities", "themes", "theme_probabilities")
@@ -24,14 +24,6 @@ FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 MAX_ROWS = 2_000
 MAX_CHARACTERS = 50_000
 """Of one sentence or heading: some thirty pages of print."""
-
-
-class Refused(FindingsError):  # noqa: N818 # what happens to a request, as its log says
-    """A request that is not answered: an HTTP status and one sentence for the client."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ def read(body: bytes, content_type: str | None, max_rows: int = MAX_ROWS) -> Row
         Refused: a content type other than JSON or CSV in UTF-8, not one of MLflow's forms, a row
             without a sentence or with something else than text, or too much of it.
     """
-    kind = _kind(content_type)
+    kind = kind_of(content_type)
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,7 +55,12 @@ def read(body: bytes, content_type: str | None, max_rows: int = MAX_ROWS) -> Row
     return found
 
 
-def _kind(content_type: str | None) -> str:
+def kind_of(content_type: str | None) -> str:
+    """application/json or text/csv.
+
+    Raises:
+        Refused: something else, or another encoding than UTF-8.
+    """
     kind, *parameters = [part.strip().lower() for part in (content_type or "").split(";")]
     if kind not in ("application/json", "text/csv"):
         raise Refused(415, "Say with the header Content-Type what the body is: application/json or text/csv.")
