@@ -36,7 +36,7 @@ from findings.description import OPENAPI
 from findings.errors import Refused
 from findings.forms import Rows
 from findings.models import Model, Predictions
-from findings.reading import join
+from findings.reading import MARKS, OTHER_MARK, join
 from findings.sentences import visible
 
 log = logging.getLogger("findings.endpoint")
@@ -336,6 +336,8 @@ class Endpoint:
 
     async def _labels(self, call: Call) -> Response:
         labels = self.served.model.taxonomy.as_dict()
+        for finding in labels["findings"]:
+            finding["mark"] = MARKS.get(finding["id"], OTHER_MARK)
         return _json(json.dumps({**labels, "model": str(self.served), "token": bool(self.token)}))
 
     async def _sentences(self, call: Call) -> Response:

@@ -30,15 +30,9 @@ from findings import __version__, parsed
 from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
 from findings.annotations import inert
 from findings.errors import FindingsError
-from findings.reading import UNSURE, Labelled, Reading
+from findings.reading import MARKS, OTHER_MARK, UNSURE, Labelled, Reading
 from findings.sentences import visible
 from findings.taxonomy import NONE, Taxonomy
-
-MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "–"}
-"""Signs beside the colours, which alone would not reach everyone."""
-
-OTHER_MARK = "•"
-"""The sign of a finding that another taxonomy brings."""
 
 QUOTED = 2
 """How many sentences of a theme and finding the summary quotes at most."""

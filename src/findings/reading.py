@@ -21,6 +21,12 @@ from findings.taxonomy import Taxonomy
 UNSURE = 0.6
 """Below this probability a finding is marked for a person to check."""
 
+MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "–"}
+"""Signs beside the colours, which alone would not reach everyone."""
+
+OTHER_MARK = "•"
+"""The sign of a finding that another taxonomy brings."""
+
 
 @dataclass(frozen=True)
 class Labelled:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -240,6 +241,8 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
     """uvicorn's, with limits that it leaves open: a client that takes its time over the head of its
     request, or never ends it. Refusals have the form of the others."""
 
+    parser: Any
+
     def connection_made(self, transport: Transport) -> None:
         super().connection_made(transport)
         self._silent = 0
@@ -252,9 +255,16 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         self._silent += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            return self._go_on(data[upgrade.args[0] :])
+        except HttpParserError:
+            return self.send_400_response("")
         if self._silent > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, "REQUEST_TOO_LARGE", "The head of the request is too large.")
+        return None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -263,7 +273,20 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._silent = 0
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():  # else it is not complete: see `_go_on`
+            super().on_headers_complete()
+
+    def _go_on(self, rest: bytes) -> None:
+        """Pass over a wish for another protocol (some clients wish for HTTP/2 with every first request)
+        and read the request as it is: the parser, which stopped there, is given it again without."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        headers = [header for header in self.headers if header[0] not in (b"upgrade", b"connection")]
+        head = [b"%s %s HTTP/1.1" % (method, self.url), *(b"%s: %s" % header for header in headers), b"", b""]
+        self.parser = HttpRequestParser(self)
+        self.data_received(b"\r\n".join(head) + rest)
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
@@ -271,6 +294,8 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def on_message_complete(self) -> None:
         self._silent = 0
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
