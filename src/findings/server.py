@@ -95,7 +95,7 @@ def serve(settings: Settings) -> None:
         if settings.workers > 1:
             _run_workers(settings, listening, told)
             return
-        config = _config(settings, partial(application, settings, found))
+        config = configure(settings, partial(application, settings, found), LOGGING)
         config.load()
         print(f"{told}/ (page), {told.rpartition(' ')[2]}/invocations", flush=True)
         Server(config).run(sockets=[listening])
@@ -115,7 +115,7 @@ def _leave(number: int, frame: object) -> NoReturn:
 def _run_workers(settings: Settings, listening: socket.socket, told: str) -> None:
     with tempfile.TemporaryDirectory(prefix="findings-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = _config(settings, partial(worker, settings))
+        config = configure(settings, partial(worker, settings), LOGGING)
         config.configure_logging()
         workers = _Workers(config, sockets=[listening])
         print(f"{told}/ (page), {told.rpartition(' ')[2]}/invocations, {settings.workers} workers", flush=True)
@@ -219,7 +219,8 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65_536), most))
 
 
-def _config(settings: Settings, app: Any) -> Config:
+def configure(settings: Settings, app: Any, log_config: dict[str, Any] | None = None) -> Config:
+    """How uvicorn runs the application that `app`, a function, makes."""
     return Config(
         app,
         factory=True,
@@ -233,7 +234,7 @@ def _config(settings: Settings, app: Any) -> Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.seconds) + 5,
         timeout_worker_healthcheck=60,
-        log_config=LOGGING,
+        log_config=log_config,
     )
 
 
