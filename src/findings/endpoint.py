@@ -47,7 +47,7 @@ BODY_SECONDS = 10.0
 SMALL = 2**16
 """Bytes up to which a body is worth reading on the spot rather than in a thread."""
 
-DRAIN_BYTES, DRAIN_SECONDS = 2**24, 3.0
+DRAIN_BYTES, DRAIN_SECONDS = 2**25, 10.0
 """What is read and thrown away of a request that is refused: a client that is still sending would not
 see the answer."""
 
