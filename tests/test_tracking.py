@@ -1,5 +1,4 @@
 import sqlite3
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -8,24 +7,6 @@ from findings import tracking
 from findings.errors import FindingsError
 
 SETTINGS = {"experiment": "findings"}
-
-
-def test_home_is_the_nearest_mlruns_above(tmp_path, monkeypatch):
-    (tmp_path / "mlruns").mkdir()
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "a" / "b")
-    assert tracking.home() == tmp_path / "mlruns"
-
-
-def test_the_uri_is_absolute_and_the_variable_wins(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.store_uri() == f"sqlite:///{tracking.home() / 'mlflow.db'}"
-    assert Path(tracking.store_uri().removeprefix("sqlite:///")).is_absolute()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/x.db")
-    assert tracking.store_uri() == "sqlite:////elsewhere/x.db"
-    assert tracking.store_uri("sqlite:////mine.db") == "sqlite:////mine.db"
-    assert tracking.store_uri("sqlite:///mlruns/mlflow.db") == f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
 
 
 def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):

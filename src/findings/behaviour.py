@@ -21,8 +21,8 @@ import yaml
 from scipy.stats import binomtest
 
 from findings.errors import FindingsError
-from findings.evaluation import LEVEL, theme_lists
-from findings.models import Model
+from findings.evaluation import LEVEL
+from findings.models import Model, theme_lists
 from findings.taxonomy import Taxonomy
 
 TYPES = ("minimum", "invariance", "direction")

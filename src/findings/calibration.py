@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
 from findings.taxonomy import MAX_THEMES
@@ -69,6 +68,7 @@ def from_dict(data: dict[str, Any]) -> Calibration:
 
 def fit(scores: Scores, findings: NDArray[np.int64], themes: NDArray[np.bool_]) -> Calibration:
     """Fit on validation: `findings` (n,) indices, `themes` (n, themes) truth."""
+    from scipy.optimize import minimize, minimize_scalar  # not for those that only predict
 
     def nll(log_temperature: float) -> float:
         logs = log_softmax(scores.findings / np.exp(log_temperature), axis=1)

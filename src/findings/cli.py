@@ -101,11 +101,23 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--out", type=Path, default=Path("readings"), help="folder for the results (default: readings)")
     read.add_argument("--again", action="store_true", help="also what is there already, read by the same model")
     _add_store(read)
-    serve = add(verbs, "serve", "serve the champion over HTTP", "findings serve --port 5001", _serve)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=5001)
-    _add_store(serve)
+    _add_serve(verbs, add)
     return parser
+
+
+def _add_serve(verbs: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    about = "serve the champion over HTTP: MLflow's contract, a page, /metrics; FINDINGS_TOKEN guards them"
+    serve = add(verbs, "serve", about, "findings serve --port 5001", _serve)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    serve.add_argument("--port", type=int, default=5001, help="default: 5001; 0 takes a free one and says which")
+    serve.add_argument("--workers", type=int, default=1, help="processes, each with its own model (default: 1)")
+    serve.add_argument(
+        "--reload-seconds", type=float, default=10, help="until the next look for a new one (default: 10)"
+    )
+    serve.add_argument("--max-bytes", type=int, default=2**20, help="of a request's body (default: 1 MiB)")
+    serve.add_argument("--max-rows", type=int, default=2000, help="sentences a request (default: 2000)")
+    serve.add_argument("--time-limit", type=float, default=30, help="seconds a request (default: 30)")
+    _add_store(serve)
 
 
 def _add_annotate(verbs: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -468,21 +480,22 @@ def _read(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    import socket
+    from findings import server, store
 
-    import uvicorn
-
-    from findings import endpoint, registry
-
-    try:
-        with socket.create_server((options.host, options.port)):
-            pass
-    except (OSError, OverflowError) as error:
-        raise FindingsError(f"{options.host}:{options.port}: {error}. Give another address with --port.") from error
-    version = registry.require_champion(_store(options))
-    application = endpoint.app(registry.load(version), str(version))
-    print(f"{version} on http://{options.host}:{options.port}/invocations", flush=True)
-    uvicorn.run(application, host=options.host, port=options.port, log_level="warning")
+    server.serve(
+        server.Settings(
+            store.store_uri(options.tracking_uri),
+            options.model,
+            options.host,
+            options.port,
+            options.workers,
+            options.reload_seconds,
+            server.token(),
+            options.max_bytes,
+            options.max_rows,
+            options.time_limit,
+        )
+    )
     return 0
 
 

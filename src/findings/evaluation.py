@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 
 from findings.calibration import Array
 from findings.errors import FindingsError
-from findings.models import Predictions
+from findings.models import Predictions, theme_lists
 from findings.taxonomy import Taxonomy
 
 SAMPLES = 2000
@@ -111,15 +111,6 @@ def table(rows: pd.DataFrame, predictions: Predictions, taxonomy: Taxonomy) -> p
     for i, theme in enumerate(taxonomy.theme_ids):
         frame[f"t_{theme}"] = predictions.theme_probabilities[:, i]
     return frame
-
-
-def theme_lists(predictions: Predictions, taxonomy: Taxonomy) -> list[list[str]]:
-    """The themes given to each sentence, most probable first."""
-    ids = np.array(taxonomy.theme_ids)
-    return [
-        [str(ids[i]) for i in np.argsort(-row, kind="stable") if given[i]]
-        for row, given in zip(predictions.theme_probabilities, predictions.themes, strict=True)
-    ]
 
 
 # Counts a document, and metrics from weighted sums of them ---------------------------------------

@@ -23,8 +23,7 @@ from xml.etree import ElementTree as ET
 from findings import annotations as corpora
 from findings.annotations import Annotation, Corpus, InvalidCorpusError, Violation, read_table
 from findings.errors import FindingsError
-from findings.evaluation import theme_lists
-from findings.models import Predictions
+from findings.models import Predictions, theme_lists
 from findings.sentences import fingerprint
 from findings.tasks import Task
 from findings.taxonomy import Taxonomy

@@ -8,16 +8,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from findings import calibration, manifest, taxonomy
 from findings.calibration import Array, Calibration, Scores, decide_themes
 from findings.errors import FindingsError
 from findings.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _GRADE = re.compile(
     r"\b(?:(?:is|are)\b:? ?)?(?:outstanding|good|adequate|inadequate|requires improvement(?: to be good)?)$", re.I
@@ -123,6 +125,15 @@ class Model:
         return Predictions(
             self.calibration.finding_probabilities(scores), themes, decide_themes(themes, self.calibration.thresholds)
         )
+
+
+def theme_lists(predictions: Predictions, taxonomy: Taxonomy) -> list[list[str]]:
+    """The themes given to each sentence, most probable first."""
+    ids = np.array(taxonomy.theme_ids)
+    return [
+        [str(ids[i]) for i in np.argsort(-row, kind="stable") if given[i]]
+        for row, given in zip(predictions.theme_probabilities, predictions.themes, strict=True)
+    ]
 
 
 def bare_heading(heading: str | None) -> str:

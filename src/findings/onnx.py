@@ -15,7 +15,7 @@ import onnxruntime
 from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
-from findings import calibration, cores, evaluation, tokens
+from findings import calibration, cores, tokens
 from findings.calibration import Array, Scores
 from findings.errors import FindingsError
 from findings.models import Examples
@@ -161,6 +161,8 @@ def quantize(source: Path, target: Path) -> None:
 
 def fidelity(reference: Scores, found: Scores, truth: Examples) -> dict[str, float]:
     """What is gained (lost, where negative) in F1, and the largest difference of a probability."""
+    from findings import evaluation  # with pandas, which a server can do without
+
     values: dict[str, float] = {}
     for sign, scores in ((1, found), (-1, reference)):
         themes = calibration.decide_themes(expit(scores.themes), (0.5,) * scores.themes.shape[1])

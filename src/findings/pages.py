@@ -30,14 +30,8 @@ from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
 from findings.annotations import inert
 from findings.errors import FindingsError
 from findings.markdown import escaped, table, visible
-from findings.reading import UNSURE, Labelled, Reading
+from findings.reading import MARKS, OTHER_MARK, UNSURE, Labelled, Reading
 from findings.taxonomy import NONE, Taxonomy
-
-MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "–"}
-"""Signs beside the colours, which alone would not reach everyone."""
-
-OTHER_MARK = "•"
-"""The sign of a finding that another taxonomy brings."""
 
 QUOTED = 2
 """How many sentences of a theme and finding the summary quotes at most."""

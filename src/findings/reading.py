@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,12 +14,18 @@ from pathlib import Path
 from findings import documents, parsed
 from findings.about import About, about
 from findings.documents import Document
-from findings.evaluation import theme_lists
-from findings.models import Model
-from findings.sentences import sentences
+from findings.models import Model, Predictions, theme_lists
+from findings.sentences import Sentence, sentences
+from findings.taxonomy import Taxonomy
 
 UNSURE = 0.6
 """Below this probability a finding is marked for a person to check."""
+
+MARKS = {"strength": "✓", "concern": "!", "recommendation": "→", "none": "–"}
+"""Signs beside the colours, which alone would not reach everyone."""
+
+OTHER_MARK = "•"
+"""The sign of a finding that another taxonomy brings."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,17 @@ def label(document: Document, sha256: str, model: Model, labelled_by: str) -> Re
     """Label the sentences of a document."""
     found = sentences(document)
     predictions = model.predict([s.text for s in found], [s.heading for s in found])
+    labelled = join(found, predictions, model.taxonomy)
+    return Reading(document.name, sha256, len(document.page_starts), labelled_by, about(document), labelled)
+
+
+def join(found: Sequence[Sentence], predictions: Predictions, taxonomy: Taxonomy) -> list[Labelled]:
+    """Sentences and the predictions for them → labelled sentences."""
     probabilities = predictions.finding_probabilities
-    labelled = [
+    return [
         Labelled(
             s.text,
-            model.taxonomy.finding_ids[best],
+            taxonomy.finding_ids[best],
             round(float(probabilities[i, best]), 4),
             themes,
             s.heading,
@@ -94,10 +106,9 @@ def label(document: Document, sha256: str, model: Model, labelled_by: str) -> Re
             s.end,
         )
         for i, (s, best, themes) in enumerate(
-            zip(found, predictions.findings, theme_lists(predictions, model.taxonomy), strict=True)
+            zip(found, predictions.findings, theme_lists(predictions, taxonomy), strict=True)
         )
     ]
-    return Reading(document.name, sha256, len(document.page_starts), labelled_by, about(document), labelled)
 
 
 def files(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:

@@ -24,6 +24,7 @@ from findings.errors import FindingsError
 from findings.evaluation import Comparison
 from findings.models import Model
 from findings.serving import ARTIFACT
+from findings.store import store_uri
 
 CHAMPION = "champion"
 MARGIN = 0.01
@@ -58,7 +59,7 @@ class Decision:
 def register(name: str, model_uri: str, run_id: str, description: str) -> Version:
     """Register a logged model. Ctrl-C waits until it is whole."""
     chatter = io.StringIO()  # MLflow says on stderr what `report` says better
-    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())), _unbroken(), redirect_stderr(chatter):
+    with tracking.lock(store_uri(mlflow.get_tracking_uri())), _unbroken(), redirect_stderr(chatter):
         tags = {"description": description, "run_id": run_id, "model_card": f"runs:/{run_id}/{tracking.CARD}"}
         made = mlflow.register_model(model_uri, name, tags=tags)
         told = f"{description}. Its model card is {tracking.CARD} in the run's artifacts and in the model's folder."
@@ -157,7 +158,7 @@ def set_champion(version: Version) -> None:
 
 def crown_first(version: Version) -> bool:
     """Make the version champion if there is none yet; says whether it did."""
-    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())):
+    with tracking.lock(store_uri(mlflow.get_tracking_uri())):
         if champion(version.name) is not None:
             return False
         set_champion(version)
@@ -256,7 +257,7 @@ def _is_cheaper(match: Match) -> bool:
 
 def promote(candidate: Version, *, force: bool = False) -> Decision:
     """Apply the rule to a candidate and, where it allows, let the alias name it."""
-    with tracking.lock(tracking.store_uri(mlflow.get_tracking_uri())):  # two at once must not overtake each other
+    with tracking.lock(store_uri(mlflow.get_tracking_uri())):  # two at once must not overtake each other
         current = champion(candidate.name)
         if current is None:
             set_champion(candidate)

@@ -8,7 +8,7 @@ Output, one row a sentence in order: `finding`, `finding_probability`, `finding_
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,11 @@ from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array, Map
 
-from findings import models
+from findings import forms, models
 from findings.errors import FindingsError
-from findings.evaluation import theme_lists
+from findings.forms import COLUMNS
 from findings.models import Model, Predictions
 
-COLUMNS = ("finding", "finding_probability", "finding_probabilities", "themes", "theme_probabilities")
 ARTIFACT = "model"
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "sentence"), ColSpec(DataType.string, "heading", required=False)]),
@@ -73,79 +72,28 @@ def inputs(data: Any) -> tuple[list[str], list[str]]:
     Raises:
         FindingsError: a row without a sentence, or something else than text; names the row.
     """
-    if isinstance(data, str):
-        data = [data]
-    if isinstance(data, np.ndarray | pd.Series):
-        data = data.tolist()
-    if isinstance(data, list | tuple):
-        columns = _columns_of_rows(data)
-    elif isinstance(data, pd.DataFrame):
-        columns = {str(name): data[name].tolist() for name in data.columns}
+    if isinstance(data, pd.DataFrame):
+        found = {str(name): _plain(data[name]) for name in data.columns}
     elif isinstance(data, Mapping):
-        columns = {str(k): np.asarray(v, dtype=object).reshape(-1).tolist() for k, v in data.items()}
+        found = forms.columns({name: _plain(value) for name, value in data.items()})
     else:
-        raise FindingsError("expected sentences: a list of strings, or rows with 'sentence' and perhaps 'heading'.")
-    if "sentence" not in columns:
-        raise FindingsError("there is no column 'sentence'. Send 'sentence' and, where it is known, 'heading'.")
-    sentences, headings = _unpacked(columns["sentence"]), columns.get("heading")
-    headings = [""] * len(sentences) if headings is None else _unpacked(headings)
-    if len(headings) != len(sentences):
-        counts = f"{len(sentences)} sentences but {len(headings)} headings"
-        raise FindingsError(f"{counts}. Send one heading a sentence, or none.")
-    return (
-        [_text(value, row, "sentence") for row, value in enumerate(sentences, 1)],
-        ["" if _is_null(value) else _text(value, row, "heading") for row, value in enumerate(headings, 1)],
-    )
+        found = forms.columns(_plain(data))
+    rows = forms.rows(found)
+    return rows.sentences, rows.headings
 
 
-def _columns_of_rows(rows: Sequence[Any]) -> dict[str, list[Any]]:
-    if rows and isinstance(rows[0], Mapping):
-        if not any(isinstance(row, Mapping) and "sentence" in row for row in rows):
-            return {}
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row, Mapping):
-                raise FindingsError(f"row {number}: not an object with 'sentence', as the first row is.")
-        return {"sentence": [r.get("sentence") for r in rows], "heading": [r.get("heading") for r in rows]}
-    return {"sentence": list(rows)}
-
-
-def _unpacked(column: list[Any]) -> list[Any]:
-    """MLflow turns {"sentence": [...]} into one row that holds the list: take it out again."""
-    if len(column) == 1 and isinstance(column[0], list | tuple | np.ndarray):
-        return list(column[0])
-    return column
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
-
-
-def _text(value: Any, row: int, name: str) -> str:
-    if _is_null(value):
-        raise FindingsError(f"row {row}: the {name} is null. Send text.")
-    if not isinstance(value, str):
-        raise FindingsError(f"row {row}: the {name} is not text. Send a string.")
+def _plain(value: Any) -> Any:
+    """A column as plain lists and values; MLflow makes arrays of the lists in a mapping."""
+    if isinstance(value, np.ndarray | pd.Series):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(v) if isinstance(v, np.ndarray) else None if v is pd.NA else v for v in value]
     return value
 
 
 def answer(model: Model, predictions: Predictions) -> pd.DataFrame:
     """Predictions in the form of the contract, one row a sentence."""
-    findings, themes = model.taxonomy.finding_ids, model.taxonomy.theme_ids
-    best = predictions.findings
-    return pd.DataFrame(
-        {
-            "finding": [findings[i] for i in best],
-            "finding_probability": predictions.finding_probabilities.max(axis=1) if len(best) else [],
-            "finding_probabilities": [_map(findings, row) for row in predictions.finding_probabilities],
-            "themes": theme_lists(predictions, model.taxonomy),
-            "theme_probabilities": [_map(themes, row) for row in predictions.theme_probabilities],
-        },
-        columns=list(COLUMNS),
-    )
-
-
-def _map(labels: list[str], row: Any) -> dict[str, float]:
-    return {label: round(float(value), 6) for label, value in zip(labels, row, strict=True)}
+    return pd.DataFrame(forms.answers(model, predictions), columns=list(COLUMNS))
 
 
 def log(folder: Path) -> ModelInfo:

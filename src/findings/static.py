@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
-from findings import evaluation, tokens
+from findings import tokens
 from findings.calibration import Scores
 from findings.errors import FindingsError
 from findings.models import Examples, Progress, Watch, ignore
@@ -126,6 +126,8 @@ class StaticClassifier:
         self.weights = {name: layer.astype(np.float16).astype(np.float32) for name, layer in best[1].items()}
 
     def _figures(self, validation: Examples) -> dict[str, float]:
+        from findings import evaluation  # with pandas, which a server can do without
+
         scores = self.scores(validation.sentences, validation.headings)
         found = scores.findings.argmax(axis=1)
         return {

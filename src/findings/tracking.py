@@ -35,35 +35,13 @@ from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
 from findings.models import Classifier
+from findings.store import sqlite_path, store_uri
 from findings.taxonomy import Taxonomy
 
-SQLITE = "sqlite:///"
 PARENT_VARIABLE = "FINDINGS_PARENT_RUN"
 """Tells the runs of a sweep, which may be other processes, their parent's id."""
 CARD = "model_card.md"
 """The artifact that describes a run's model."""
-
-
-def home() -> Path:
-    """mlruns/ at or above the working directory; where there is none, in the working directory."""
-    here = Path.cwd()
-    found = next((folder / "mlruns" for folder in (here, *here.parents) if (folder / "mlruns").is_dir()), None)
-    return found or here / "mlruns"
-
-
-def store_uri(configured: str | None = None) -> str:
-    """The tracking URI: the configured one, else MLFLOW_TRACKING_URI, else SQLite in `home()`.
-
-    Always absolute: a relative SQLite path would start a second store elsewhere.
-    """
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
-    path = _sqlite_path(uri)
-    return uri if path is None else f"{SQLITE}{path}"
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    """The absolute path of a SQLite store; None for a server."""
-    return Path(uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) else None
 
 
 def quiet() -> None:
@@ -86,7 +64,7 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
     quiet()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = store_uri(settings["uri"])
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     if not create and path is not None and not path.is_file():
         raise FindingsError(f"{uri}: no store there. Run `findings train` first, or set MLFLOW_TRACKING_URI to yours.")
     mlflow.set_tracking_uri(uri)
@@ -115,7 +93,7 @@ def _make(uri: str, path: Path | None, experiment: str) -> None:
 
 def lock(uri: str) -> FileLock:
     """A lock between processes that use the same store."""
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     folder = path.parent if path is not None else Path(tempfile.gettempdir()) / f"findings-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / ".findings.lock", timeout=600)

@@ -43,6 +43,7 @@ from findings.errors import FindingsError
 from findings.evaluation import Evaluation
 from findings.models import Examples, Model, Progress
 from findings.registry import Decision, Version
+from findings.store import home, store_uri
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Checkpoints:
         """The folder that belongs to these settings and this data, beside the runs."""
         own = {key: settings[key] for key in ("model", "tracking", "seed")}
         text = json.dumps([own, built.sha256], sort_keys=True, default=str)
-        return cls(tracking.home() / "checkpoints" / hashlib.sha256(text.encode()).hexdigest()[:16])
+        return cls(home() / "checkpoints" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
     def begin(self, resume: bool) -> str | None:
         """The run to go on with, or None for a new one; checkpoints that are not gone on from are deleted."""
@@ -284,7 +285,7 @@ def report(outcome: Outcome, settings: Mapping[str, Any]) -> None:
     if outcome.decision is not None:
         state = "champion" if outcome.decision.promoted else "not promoted"
         out.print(f"{state}: {outcome.decision.reason}")
-    out.print(f"store: {tracking.store_uri(settings['tracking']['uri'])}")
+    out.print(f"store: {store_uri(settings['tracking']['uri'])}")
 
 
 def close_sweep(status: str) -> None:
