@@ -242,17 +242,20 @@ def _data_build(arguments: list[str]) -> int:
 
 
 def _hydra(program: str, app: str, arguments: list[str]) -> int:
-    from findings import config
+    from findings import config, cores
 
     config.store()
     if not HYDRA_FLAGS & set(arguments):
         overrides = [a for a in arguments if not a.startswith("-")]
-        many = bool({"-m", "--multirun"} & set(arguments)) or any(a.startswith(("sweep=", "hydra.")) for a in overrides)
+        many = bool({"-m", "--multirun"} & set(arguments)) or any(a.startswith("hydra.") for a in overrides)
         config.validate(overrides, many=many)
+        if cores.processes() > 1 and (many or any(o.startswith("sweep=") for o in overrides)):
+            raise FindingsError("findings train: torchrun trains one run at a time. Leave out -m and sweep=.")
     from findings import training
 
-    # A termination is treated like Ctrl-C, so that the run is marked.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    # A termination is treated like Ctrl-C, so that the run is marked; a process that trains along has none.
+    if cores.rank() == 0:
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     sys.argv = [program, *arguments]
     try:
         getattr(training, app)()

@@ -113,6 +113,24 @@ class TaxonomyConfig:
 
 
 @dataclass
+class ParameterConfig:
+    """What is tried of one setting: numbers from `low` to `high`, or `choices`."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: list[Any] | None = None
+
+
+@dataclass
+class SearchConfig:
+    name: str = MISSING
+    trials: int = MISSING
+    metrics: list[str] = MISSING
+    parameters: dict[str, Any] = MISSING  # each as ParameterConfig
+
+
+@dataclass
 class TrainConfig:
     """What `findings train` and `findings data build` run on."""
 
@@ -138,6 +156,7 @@ def store() -> None:
     known.store(group="model", name="tfidf_schema", node=TfidfConfig)
     known.store(group="model", name="transformer_schema", node=TransformerConfig)
     known.store(group="model", name="static_schema", node=StaticConfig)
+    known.store(group="sweep", name="search_schema", node=SearchConfig)
     known.store(group="tracking", name="tracking_schema", node=TrackingConfig)
     known.store(group="taxonomy", name="taxonomy_schema", node=TaxonomyConfig)
 
@@ -165,6 +184,8 @@ def load(overrides: Sequence[str] = ()) -> DictConfig:
 
 def _strange(node: DictConfig, prefix: str = "") -> Iterator[str]:
     """Keys that no schema has: Hydra lets a `+` before a key force them in."""
+    if prefix == "sweep.parameters.":  # any settings of a model; `search` checks them
+        return
     schema = OmegaConf.get_type(node)
     known = {f.name for f in fields(schema)} if is_dataclass(schema) else set()
     for key in map(str, node):
@@ -186,15 +207,14 @@ def validate(overrides: Sequence[str], *, many: bool = True) -> None:
             loader = GlobalHydra.instance().config_loader()  # glob(...) asks it for the options of a group
             parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
             app = [o for o in parsed if not re.match(r"hydra(?:$|[./@])", o.key_or_group)]
-            if several := next((o for o in app if o.is_sweep_override() and not many), None):
-                raise FindingsError(
-                    f"findings train: {several.input_line} gives several values. Add -m for several runs."
-                )
+            several = next((o.input_line for o in app if o.is_sweep_override() and not many), None)
             choices = [_choices(o) for o in app]
     except HydraException as error:
         raise FindingsError(_one_line(error, overrides)) from error
     first = [choice[0] for choice in choices]
-    load(first)
+    composed = load(first)
+    if several and (composed.sweep or not any(o.key_or_group == "sweep" for o in app)):  # a grid is for many runs
+        raise FindingsError(f"findings train: {several} gives several values. Add -m for several runs.")
     for position, others in enumerate(choices):
         for choice in others[1:]:
             load([*first[:position], choice, *first[position + 1 :]])

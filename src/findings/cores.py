@@ -1,4 +1,4 @@
-"""How many processor cores this process may really use."""
+"""How many processor cores this process may really use, and which processes train together."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def quota(path: Path) -> int | None:
         return None if allowed == "max" else max(1, int(allowed) // int(period))
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def processes() -> int:
+    """How many processes train together: torchrun says so."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """This process's number among those that train together; 0 is the one that tracks, tells and stores."""
+    return int(os.environ.get("RANK", "0"))

@@ -19,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from findings.calibration import Array
+from findings.calibration import Array, Scores
 from findings.errors import FindingsError
-from findings.models import Predictions, theme_lists
+from findings.models import Examples, Predictions, theme_lists
 from findings.taxonomy import Taxonomy
 
 SAMPLES = 2000
@@ -227,6 +227,20 @@ def micro_f1(truth: NDArray[np.bool_], given: NDArray[np.bool_]) -> float:
     """F1 over all labels together; both (n, labels). 0 where there is none."""
     total = float(truth.sum() + given.sum())
     return 2 * float((truth & given).sum()) / total if total else 0.0
+
+
+FIGURES = ("finding_macro_f1", "themes_micro_f1")
+"""What `figures` works out."""
+
+
+def figures(scores: Scores, truth: Examples) -> dict[str, float]:
+    """Figures of uncalibrated scores, themes at even odds: what early stopping and a search go by."""
+    found = scores.findings.argmax(axis=1)
+    values = (
+        macro_f1(truth.findings, found, scores.findings.shape[1]),
+        micro_f1(truth.themes, scores.themes >= 0),
+    )
+    return dict(zip(FIGURES, values, strict=True))
 
 
 # One model ---------------------------------------------------------------------------------------

@@ -174,13 +174,28 @@ def train(
     Raises:
         FindingsError: no such family, or a label that cannot be learnt from the training rows.
     """
-    _require_every_label(train_rows, labels)
-    classifier = build(settings, labels, seed)
-    classifier.fit(train_rows, validation, watch, checkpoints)
+    classifier = fit(settings, train_rows, validation, labels, seed, watch=watch, checkpoints=checkpoints)
     serving = classifier.served(validation)
     scores = serving.scores(validation.sentences, validation.headings)
     fitted = calibration.fit(scores, validation.findings, validation.themes)
     return Model(str(settings["family"]), serving, fitted, labels, classifier)
+
+
+def fit(
+    settings: Mapping[str, Any],
+    train_rows: Examples,
+    validation: Examples,
+    labels: Taxonomy,
+    seed: int,
+    *,
+    watch: Watch = ignore,
+    checkpoints: Path | None = None,
+) -> Classifier:
+    """The first half of `train`: a fitted classifier, neither calibrated nor in the form that serves."""
+    _require_every_label(train_rows, labels)
+    classifier = build(settings, labels, seed)
+    classifier.fit(train_rows, validation, watch, checkpoints)
+    return classifier
 
 
 def build(settings: Mapping[str, Any], labels: Taxonomy, seed: int) -> Classifier:

@@ -80,7 +80,7 @@ class StaticClassifier:
         import torch
         from torch.nn import functional
 
-        from findings import transformer
+        from findings import evaluation, transformer
 
         torch.manual_seed(self.seed)
         random = np.random.default_rng(self.seed)
@@ -119,21 +119,11 @@ class StaticClassifier:
                 if step % 20 == 0:
                     watch(Progress((epoch - 1 + step / steps) / epochs, f"epoch {epoch} of {epochs}"))
             self.weights = {name: layer.detach().numpy().copy() for name, layer in network.items()}
-            figures = self._figures(validation)
+            figures = evaluation.figures(self.scores(validation.sentences, validation.headings), validation)
             best = max(best, (sum(figures.values()), self.weights), key=lambda pair: pair[0])
             watch(Progress(epoch / epochs, f"epoch {epoch} measured", epoch, figures))
         # Half precision halves the file and costs nothing that can be measured.
         self.weights = {name: layer.astype(np.float16).astype(np.float32) for name, layer in best[1].items()}
-
-    def _figures(self, validation: Examples) -> dict[str, float]:
-        from findings import evaluation  # with pandas, which a server can do without
-
-        scores = self.scores(validation.sentences, validation.headings)
-        found = scores.findings.argmax(axis=1)
-        return {
-            "finding_macro_f1": evaluation.macro_f1(validation.findings, found, scores.findings.shape[1]),
-            "themes_micro_f1": evaluation.micro_f1(validation.themes, scores.themes >= 0),
-        }
 
     def served(self, validation: Examples) -> StaticClassifier:
         """Itself."""

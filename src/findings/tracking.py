@@ -110,11 +110,8 @@ class ParentRun(Callback):
         # Hydra has not merged the sweep's own choices here; tracking is the same for all of them.
         settings: Any = OmegaConf.to_container(config.tracking, resolve=True)
         self.client = connect(settings)
-        experiment = self.client.get_experiment_by_name(config.tracking.experiment)
-        overrides = [o for o in sys.argv[1:] if "=" in o]
-        run = self.client.create_run(experiment.experiment_id, run_name=f"sweep {' '.join(overrides)}"[:200])
-        self.run_id = run.info.run_id
-        self.client.set_tag(self.run_id, "overrides", " ".join(overrides))
+        overrides = " ".join(o for o in sys.argv[1:] if "=" in o)
+        self.run_id = begin_parent(settings["experiment"], f"sweep {overrides}", overrides)
         os.environ[PARENT_VARIABLE] = self.run_id
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -125,6 +122,37 @@ class ParentRun(Callback):
             )
             worst = next((s for s in ("KILLED", "FAILED") if any(c.info.status == s for c in children)), "FINISHED")
             self.client.set_terminated(self.run_id, worst)
+
+
+def begin_parent(experiment: str, name: str, overrides: str, resumed: str | None = None) -> str:
+    """A run for others to be nested under, without ending it; `resumed` is the id of one to go on with,
+    if it is still there. Returns its id."""
+    client = MlflowClient()
+    if resumed is not None and _active(resumed):
+        client.update_run(resumed, status="RUNNING")
+        return resumed
+    outer = os.environ.get(PARENT_VARIABLE)
+    tags = {"overrides": overrides} | ({"mlflow.parentRunId": outer} if outer else {}) | _git_tags()
+    made = client.create_run(client.get_experiment_by_name(experiment).experiment_id, run_name=name[:200], tags=tags)
+    return str(made.info.run_id)
+
+
+@contextmanager
+def under(run_id: str) -> Iterator[None]:
+    """Nest the runs that begin in the block under this one."""
+    before = os.environ.get(PARENT_VARIABLE)
+    os.environ[PARENT_VARIABLE] = run_id
+    try:
+        yield
+    finally:
+        os.environ.pop(PARENT_VARIABLE, None)
+        if before is not None:
+            os.environ[PARENT_VARIABLE] = before
+
+
+def end(run_id: str, status: str) -> None:
+    """End a run that is not this process's active one."""
+    MlflowClient().set_terminated(run_id, status)
 
 
 @contextmanager
@@ -148,11 +176,15 @@ def run(name: str, resumed: str | None = None) -> Iterator[mlflow.ActiveRun]:
 
 def unfinished(run_id: str) -> bool:
     """Whether there is such a run and it did not come to its end."""
+    return _active(run_id) and MlflowClient().get_run(run_id).info.status != "FINISHED"
+
+
+def _active(run_id: str) -> bool:
+    """Whether there is such a run, and it is not deleted."""
     try:
-        found = MlflowClient().get_run(run_id)
+        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException:
         return False
-    return bool(found.info.status != "FINISHED" and found.info.lifecycle_stage == "active")
 
 
 def _git_tags() -> dict[str, str]:
@@ -213,9 +245,14 @@ def log_epoch(run_id: str, epoch: int, figures: Mapping[str, float]) -> None:
     MlflowClient().log_batch(run_id, metrics=[Metric(f"epoch/{k}", v, now, epoch) for k, v in figures.items()])
 
 
-def log_silver(run_id: str, sentences: int) -> None:
-    """Record how many sentences without labels were learnt from, as the tag `dataset.silver`."""
-    MlflowClient().set_tag(run_id, "dataset.silver", str(sentences))
+def log_figures(run_id: str, figures: Mapping[str, float], tags: Mapping[str, str] = {}) -> None:
+    """Record single figures, and tags beside them."""
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(
+        run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
 
 
 def log_fitted(run_id: str, fitted: Classifier, served: Classifier) -> None:
@@ -224,9 +261,7 @@ def log_fitted(run_id: str, fitted: Classifier, served: Classifier) -> None:
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
         mlflow.log_artifacts(folder, "fitted")
-    now = int(time.time() * 1000)
-    figures = getattr(served, "figures", {})
-    MlflowClient().log_batch(run_id, metrics=[Metric(f"served/{k}", v, now, 0) for k, v in figures.items()])
+    log_figures(run_id, {f"served/{name}": value for name, value in getattr(served, "figures", {}).items()})
 
 
 def _tally(built: Built, column: str) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -25,6 +28,7 @@ from rich.progress import Progress as RichProgress
 from findings import (
     behaviour,
     config,
+    cores,
     dataset,
     evaluation,
     manifest,
@@ -95,21 +99,13 @@ def train(settings: Mapping[str, Any]) -> Outcome:
     Raises:
         FindingsError: the dataset is not sound, or the store does not answer.
     """
-    console = Console(stderr=True)
-    with _progress(console) as progress:
-        step = progress.add_task("building the dataset", total=None)
-
-        def tell(text: str, share: float | None = None) -> None:
-            progress.update(step, description=text, total=None if share is None else 1.0, completed=share or 0.0)
-
-        built = build_dataset(settings, tell)
-        for note in built.notes:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+    with shown() as (console, tell):
+        built = prepare(settings, console, tell)
         models.build(settings["model"], built.taxonomy, int(settings["seed"]))  # settings out of range end here
         tell("opening the store")
         tracking.connect(settings["tracking"])
         checkpoints = Checkpoints.of(settings, built)
-        with tracking.run(_name(settings, built), checkpoints.begin(bool(settings["resume"]))) as run:
+        with tracking.run(name(settings, built), checkpoints.begin(bool(settings["resume"]))) as run:
             checkpoints.remember(run.info.run_id)
             try:
                 outcome = _record(run.info.run_id, settings, built, checkpoints.folder, tell)
@@ -119,6 +115,24 @@ def train(settings: Mapping[str, Any]) -> Outcome:
                 raise
         checkpoints.clear()
     return outcome
+
+
+def join(settings: Mapping[str, Any]) -> None:
+    """Train along with the first process, which torchrun started beside this one, and which tracks, tells
+    and stores."""
+    built = build_dataset(settings)
+    rows = {split: models.examples(frame, built.taxonomy) for split, frame in built.rows.items()}
+    folder = Checkpoints.of(settings, built).folder
+    seed = int(settings["seed"])
+    models.fit(settings["model"], rows["train"], rows["validation"], built.taxonomy, seed, checkpoints=folder)
+
+
+def prepare(settings: Mapping[str, Any], console: Console, tell: Callable[..., None]) -> Built:
+    """The dataset, and what is to be known of it told."""
+    built = build_dataset(settings, tell)
+    for note in built.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    return built
 
 
 def _record(
@@ -140,9 +154,10 @@ def _record(
             tracking.log_epoch(run_id, progress.epoch, progress.figures)
 
     examples = {split: models.examples(frame, built.taxonomy) for split, frame in built.rows.items()}
-    silver_examples = _silver(settings, built, tell)
-    taught = silver.add(examples["train"], silver_examples) if silver_examples else examples["train"]
-    tracking.log_silver(run_id, len(taught.sentences) - len(examples["train"].sentences))
+    taught = examples["train"]
+    if (given := _silver(settings, built, tell)) is not None:
+        taught = silver.add(taught, given)
+        tracking.log_figures(run_id, {}, {"dataset.silver": str(len(given.sentences))})
     begun = time.perf_counter()
     model = models.train(
         settings["model"],
@@ -171,7 +186,7 @@ def _record(
         info = serving.log(folder)
         if model.fitted is not None and model.fitted is not model.classifier:
             tracking.log_fitted(run_id, model.fitted, model.classifier)
-    version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, _name(settings, built))
+    version = registry.register(settings["tracking"]["model"], info.model_uri, run_id, name(settings, built))
     decision = None
     if registry.crown_first(version):
         decision = Decision(True, "there was no champion yet")
@@ -183,10 +198,10 @@ def _record(
 
 def _silver(settings: Mapping[str, Any], built: Built, tell: Callable[..., None]) -> Examples | None:
     """What the teachers say of the unlabelled sentences at hand; None without teachers."""
-    name = settings["tracking"]["model"]
+    known = settings["tracking"]["model"]
     if not settings["model"]["teachers"]:
         return None
-    teachers = [registry.load(registry.find(name, reference)) for reference in settings["model"]["teachers"]]
+    teachers = [registry.load(registry.find(known, reference)) for reference in settings["model"]["teachers"]]
     marks = Path(settings["data"].get("standoff") or standoff.default_folder())
     pdfs = Path(settings["data"].get("reports") or standoff.reports_folder(marks))
     frame = silver.unlabelled(built, marks, pdfs, tell)
@@ -194,12 +209,18 @@ def _silver(settings: Mapping[str, Any], built: Built, tell: Callable[..., None]
     return silver.label(pd.concat([frame, gold], ignore_index=True), teachers, tell)
 
 
-def _name(settings: Mapping[str, Any], built: Built) -> str:
+def name(settings: Mapping[str, Any], built: Built) -> str:
+    """What a run is called."""
     return f"{settings['model']['family']} {built.name} seed {settings['seed']}"
 
 
-def _progress(console: Console) -> RichProgress:
-    return RichProgress(
+@contextmanager
+def shown() -> Iterator[tuple[Console, Callable[..., None]]]:
+    """A console, and a function that is given what is being done and, perhaps, the share of it that is done.
+
+    Nothing moves where several processes would write over each other's lines, as in a sweep by joblib."""
+    console = Console(stderr=True)
+    with RichProgress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
@@ -207,7 +228,14 @@ def _progress(console: Console) -> RichProgress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-    )
+        disable=multiprocessing.current_process().name != "MainProcess",
+    ) as progress:
+        step = progress.add_task("building the dataset", total=None)
+
+        def tell(text: str, share: float | None = None) -> None:
+            progress.update(step, description=text, total=None if share is None else 1.0, completed=share or 0.0)
+
+        yield console, tell
 
 
 @dataclass(frozen=True)
@@ -295,16 +323,39 @@ def close_sweep(status: str) -> None:
         MlflowClient().set_terminated(parent, status)
 
 
-def _run(config: DictConfig) -> float:
+def _run(config: DictConfig) -> float | None:
     """Hydra's task: returns the validation macro-F1, so that a sweeper can optimise it."""
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        if settings["sweep"]:
+            return _search(config)
+        if cores.processes() > 1 and (
+            settings["model"]["family"] in ("tfidf", "static") or settings["model"]["teachers"]
+        ):
+            what = f"model={settings['model']['family']}" + (" with teachers" if settings["model"]["teachers"] else "")
+            raise FindingsError(f"findings train: {what} trains in one process. Start it without torchrun.")
+        if cores.rank():
+            join(settings)
+            return None
         outcome = train(settings)
         report(outcome, settings)
     except FindingsError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     return outcome.validation.metrics["finding_macro_f1"].value
+
+
+def _search(config: DictConfig) -> float | None:
+    """A search instead of a run: returns its best figure."""
+    try:
+        from findings import search
+    except ModuleNotFoundError as error:
+        raise FindingsError(f"sweep={config.sweep.name}: {error.name} is missing. Run `pip install optuna`.") from error
+    hydra_config = HydraConfig.get()
+    given = [o for o in hydra_config.overrides.task if not o.lstrip("+~").startswith(("model=", "sweep"))]
+    found = search.search(config, [f"model={hydra_config.runtime.choices['model']}", *given])
+    search.report(found)
+    return found.best.value if found.best else None
 
 
 def _build(config: DictConfig) -> None:

@@ -119,11 +119,12 @@ class TransformerClassifier:
             encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         keeper = _Keeper(self, validation, watch, int(self.settings["patience"]), float(self.settings["average"]))
         collate = _Collator(self.tokenizer, train, self.settings, self.seed)
-        with _threads(), _folder(checkpoints) as folder:
-            resumed = last_checkpoint(folder)
+        with _threads(), _folder(checkpoints) as folder, _together():
+            arguments = self._arguments(folder, len(train.sentences))
+            resumed = _resumed(folder, arguments.device)
             trainer = _Trainer(
                 model=self.model,
-                args=self._arguments(folder, len(train.sentences)),
+                args=arguments,
                 train_dataset=collate.rows,
                 data_collator=collate,
                 callbacks=[keeper],
@@ -138,12 +139,13 @@ class TransformerClassifier:
         self.model.eval()
 
     def _arguments(self, folder: Path, sentences: int) -> TrainingArguments:
+        """Makes this process one of those that train together, if torchrun started several."""
         steps = -(-sentences // int(self.settings["batch_size"])) * int(self.settings["epochs"])
         on_gpu = torch.cuda.is_available()
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=int(self.settings["epochs"]),
-            per_device_train_batch_size=max(1, int(self.settings["batch_size"]) // _processes()),
+            per_device_train_batch_size=max(1, int(self.settings["batch_size"]) // cores.processes()),
             learning_rate=float(self.settings["learning_rate"]),
             lr_scheduler_type="linear",
             warmup_steps=max(1, steps // 10),
@@ -152,7 +154,7 @@ class TransformerClassifier:
             train_sampling_strategy="group_by_length",
             bf16=on_gpu and torch.cuda.is_bf16_supported(),
             use_cpu=not on_gpu,
-            ddp_backend="gloo" if _processes() > 1 and not on_gpu else None,
+            ddp_backend="gloo" if cores.processes() > 1 and not on_gpu else None,
             ddp_find_unused_parameters=True,
             dataloader_pin_memory=on_gpu,
             seed=self.seed,
@@ -166,6 +168,9 @@ class TransformerClassifier:
             report_to=[],
             disable_tqdm=True,
         )
+        # Several GPUs are for torchrun: in one process they would multiply the batch (nn.DataParallel).
+        arguments._n_gpu = min(1, arguments.n_gpu)
+        return arguments
 
     def scores(self, sentences: Sequence[str], headings: Sequence[str]) -> Scores:
         """Logits of the findings, (n, findings), and of the themes, (n, themes)."""
@@ -289,7 +294,7 @@ class _Collator:
         self.others = sorted({heading for heading in examples.headings if heading}) or [""]
         self.padding = tokens.padding_id(tokenizer)
         self.targets = (examples.finding_targets, examples.theme_targets)
-        self.random = np.random.default_rng([seed, int(os.environ.get("RANK", "0"))])
+        self.random = np.random.default_rng([seed, cores.rank()])
         self.rows = _Rows(tokens.encode(tokenizer, examples.sentences, examples.headings))
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -389,16 +394,12 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
                     self.average[name].copy_(value)
         if state.global_step % 5 == 0 or state.global_step == state.max_steps:
             done = state.global_step - self.first
-            rate = done * args.train_batch_size * _processes() / max(1e-9, time.monotonic() - self.begun)
+            rate = done * args.train_batch_size * cores.processes() / max(1e-9, time.monotonic() - self.begun)
             text = f"epoch {int(state.epoch or 0) + 1} of {int(args.num_train_epochs)}, {rate:.0f} sentences a second"
             self.watch(Progress(state.global_step / max(1, state.max_steps), text))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        figures = _figures(self.classifier.scores(self.validation.sentences, self.validation.headings), self.validation)
-        self.model.load_state_dict(own)
-        self.model.train()
+        figures = self._measure(args.device)
         score = sum(figures.values())
         if score > self.score:
             self.score, self.waited = score, 0
@@ -409,6 +410,18 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
         epoch = round(state.epoch or 0)
         self.watch(Progress(state.global_step / max(1, state.max_steps), f"epoch {epoch} measured", epoch, figures))
+
+    def _measure(self, device: torch.device) -> dict[str, float]:
+        """The first process's figures, in all of them: where one stopped early and another did not, both would hang."""
+        found = [0.0, 0.0]
+        if cores.rank() == 0:
+            own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.model.load_state_dict(self.average)
+            scores = self.classifier.scores(self.validation.sentences, self.validation.headings)
+            self.model.load_state_dict(own)
+            self.model.train()
+            found = list(evaluation.figures(scores, self.validation).values())
+        return dict(zip(evaluation.FIGURES, _from_first(found, device), strict=True))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
@@ -435,15 +448,6 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _figures(scores: Scores, truth: Examples) -> dict[str, float]:
-    """Validation figures of an epoch, themes at even odds: what early stopping goes by."""
-    found = scores.findings.argmax(axis=1)
-    return {
-        "finding_macro_f1": evaluation.macro_f1(truth.findings, found, scores.findings.shape[1]),
-        "themes_micro_f1": evaluation.micro_f1(truth.themes, scores.themes >= 0),
-    }
-
-
 def _class_weight(kind: str | None, train: Examples, findings: int) -> torch.Tensor | None:
     """Weights as scikit-learn's "balanced": n / (classes * count)."""
     if kind is None:
@@ -452,9 +456,29 @@ def _class_weight(kind: str | None, train: Examples, findings: int) -> torch.Ten
     return torch.tensor(len(train.findings) / (findings * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def _processes() -> int:
-    """How many processes train together: torchrun says so."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def _resumed(folder: Path, device: torch.device) -> Path | None:
+    """The checkpoint to go on from: the first process says which, if there are several."""
+    last = last_checkpoint(folder)
+    (step,) = _from_first([float(last.name.rpartition("-")[2]) if last else 0.0], device)
+    return folder / f"checkpoint-{step:.0f}" if step else None
+
+
+def _from_first(values: Sequence[float], device: torch.device) -> list[float]:
+    """The first process's values, in all those that train together."""
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast(shared, 0)
+    return [float(value) for value in shared.tolist()]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Ends what ties this process to those that train beside it, also after an error: none must wait for ever."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 @contextmanager
