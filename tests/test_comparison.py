@@ -1,4 +1,5 @@
 import base64
+import io
 import os
 import re
 import shutil
@@ -39,9 +40,9 @@ def differing(report, **changes):
 
 
 def as_text(report):
-    console = Console(record=True, width=140, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    comparison.show(report, console)
-    return console.export_text()
+    out = io.StringIO()
+    comparison.show(report, Console(width=140, file=out, soft_wrap=True, markup=False))
+    return out.getvalue()
 
 
 def formats(report):
@@ -115,7 +116,7 @@ def test_other_training_data_is_said_with_both_digests(report):
     other = replace(report, base_run=replace(report.base_run, tags=tags), match=replace(report.match, same_data=False))
     told = " ".join(comparison.notes(other))
     assert f"the base on mine (SHA-256 {'0' * 64})" in told
-    assert "flatters it" in told
+    assert "so its figures flatter it" in told
 
 
 def test_a_run_without_costs_or_behaviour_is_compared_all_the_same(report):
@@ -159,7 +160,7 @@ def hostile(report):
     """The report with sentences that try to break out of where they stand."""
     columns = ["sentence_id", "sentence", "finding", "base", "base_confidence", "candidate", "candidate_confidence"]
     rows = [(f"s{i}", text, "none", "concern", 0.9, "none", 0.8) for i, text in enumerate(HOSTILE)]
-    changed = pd.DataFrame(rows, columns=columns).assign(right="candidate")
+    changed = pd.DataFrame(rows, columns=columns, dtype=object).assign(right="candidate")
     return replace(report, match=replace(report.match, quality=replace(report.match.quality, changed=changed)))
 
 

@@ -132,13 +132,14 @@ def _sources(run: Record) -> list[str]:
 def _front_matter(run: Record) -> str:
     base = _base(run)
     values = {name: run.metrics.get(f"test/{name}") for name in METRICS}
-    dataset = {"name": run.tags.get("dataset.name", UNKNOWN), "type": "findings", "split": "test"}
+    name, data = (" ".join(text.split()) for text in (run.name, run.tags.get("dataset.name", UNKNOWN)))  # one line
+    dataset = {"name": data, "type": "findings", "split": "test"}
     results = {
         "task": {"type": "text-classification"},
         "dataset": dataset,
         "metrics": [
-            {"type": name.rsplit("_", 1)[-1] if name.endswith("f1") else name, "name": name, "value": round(value, 4)}
-            for name, value in values.items()
+            {"type": "f1" if metric.endswith("f1") else metric, "name": metric, "value": round(value, 4)}
+            for metric, value in values.items()
             if value is not None
         ],
     }
@@ -149,7 +150,7 @@ def _front_matter(run: Record) -> str:
         "pipeline_tag": "text-classification",
         "tags": ["children's services", "inspection reports", _family(run) or UNKNOWN],
         **({"base_model": "sentence-transformers/all-MiniLM-L6-v2" if _is_minilm(base) else base} if base else {}),
-        "model-index": [{"name": run.name, "results": [results]}],
+        "model-index": [{"name": name, "results": [results]}],
     }
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
 
