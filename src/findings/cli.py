@@ -494,18 +494,35 @@ def _read(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    if options.engine == "spark":
-        return _score_on_spark(options)
-    if options.master or options.conf:
+    from findings import registry
+
+    if options.engine == "local" and (options.master or options.conf):
         raise FindingsError("findings score: --master and --conf are for --engine spark. Add that, or leave them out.")
+    version = registry.find(_store(options), options.version)
+    by = f"{version} (run {version.run_id[:8]})"
+    unread: Sequence[str] = ()
+    if options.engine == "spark":
+        from findings import spark
+
+        outcome = spark.score(options.pile, version, by, options.out, master=options.master, conf=options.conf)
+    else:
+        outcome, unread = _score_here(Path(options.pile), Path(options.out), registry.load(version), by)
+    for message in unread:
+        print(message, file=sys.stderr)
+    before = f", {outcome.before} of them before" if outcome.before else ""
+    noted = f"; {outcome.notes} could not be, see the column 'note'" if outcome.notes else ""
+    print(f"{options.out}: {outcome.rows} rows scored by {by}{before}{noted}")
+    return 1 if unread else 0
+
+
+def _score_here(path: Path, out: Path, model: Any, by: str) -> tuple[Any, Sequence[str]]:
+    """What the scoring came to, and a message for each document that cannot be read."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    from findings import piles, registry, scoring
+    from findings import piles, scoring
 
-    path, out, console = Path(options.pile), Path(options.out), Console(stderr=True)
-    version = registry.find(_store(options), options.version)
-    by = f"{version} (run {version.run_id[:8]})"
+    console = Console(stderr=True)
     with console.status("looking through the pile"):
         pile = piles.look_through(path, out)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
@@ -515,22 +532,7 @@ def _score(options: argparse.Namespace) -> int:
         def tell(done: int) -> None:
             progress.update(task, completed=done, rate=f"{progress.tasks[0].speed or 0:,.0f} a second")
 
-        outcome = scoring.score(pile, registry.load(version), by, out, tell)
-    print(*pile.unread, sep="\n", end="\n" * bool(pile.unread), file=sys.stderr)
-    before = f", {outcome.before} of them before" if outcome.before else ""
-    noted = f"; {outcome.notes} could not be, see the column 'note'" if outcome.notes else ""
-    print(f"{out}: {outcome.rows} rows scored by {by}{before}{noted}")
-    return 1 if pile.unread else 0
-
-
-def _score_on_spark(options: argparse.Namespace) -> int:
-    from findings import registry, spark
-
-    version = registry.find(_store(options), options.version)
-    outcome = spark.score(options.pile, version, options.out, options.master, options.conf)
-    noted = f"; {outcome.notes} could not be, see the column 'note'" if outcome.notes else ""
-    print(f"{options.out}: {outcome.rows} rows scored by {version} on Spark{noted}")
-    return 0
+        return scoring.score(pile, model, by, out, tell), pile.unread
 
 
 def _serve(options: argparse.Namespace) -> int:
