@@ -66,7 +66,9 @@ def _session(master: str | None, settings: dict[str, str]) -> Iterator[Any]:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise FindingsError("Spark is not installed. Run: pip install 'findings[spark]'") from error
+        raise FindingsError(
+            "Spark is not installed. Install pyspark 4, or this package with its extra 'spark'."
+        ) from error
     if (there := SparkSession.getActiveSession()) is not None:
         yield there
         return
