@@ -9,20 +9,20 @@ import mlflow
 import pytest
 from conftest import COMMAND, SMALL, command
 
-HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra", "cleanlab")
+HEAVY = ("mlflow", "torch", "transformers", "sklearn", "pandas", "datasets", "hydra", "cleanlab", "pyarrow", "pyspark")
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path):
     done = command("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for verb in ("train", "data", "annotate", "compare", "promote", "read", "serve"):
+    for verb in ("train", "data", "annotate", "compare", "promote", "read", "score", "serve"):
         assert verb in done.stdout
     code = f"import sys; import findings.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
     seen = subprocess.run([str(COMMAND.with_name("python")), "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
 
 
-VERBS = ["compare", "promote", "read", "serve", "data check", "data fetch"] + [
+VERBS = ["compare", "promote", "read", "score", "serve", "data check", "data fetch"] + [
     f"annotate {verb}" for verb in ("standoff", "export", "import", "queue", "agreement", "disagreements", "audit")
 ]
 

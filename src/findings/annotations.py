@@ -168,29 +168,42 @@ def corpus_of(folder: Path) -> Path | None:
     return next((above for above in folder.absolute().parents[:2] if (above / "documents.csv").is_file()), None)
 
 
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file with their numbers, from 1, the row that names the columns; blank lines
+    are counted and left out.
+
+    Raises:
+        FindingsError: the file cannot be read, or a row is torn.
+    """
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            width = 0
+            for number, values in enumerate(csv.reader(file, strict=True), 1):
+                width = width or len(values)
+                if values and len(values) != width:
+                    raise FindingsError(f"{path}:{number}: a torn row. Give it {width} columns.")
+                if values:
+                    yield number, values
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror}. Check that it is a file that you may read.") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        where = f"from row {number + 1} on"
+        raise FindingsError(f"{path}: not a UTF-8 CSV file {where} ({error}). Save it as one.") from error
+
+
 def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV file, each with its place (file:row), which must have these columns, perhaps more.
 
     Raises:
         FindingsError: the file cannot be read, a column is missing, or a row is torn.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            names = next(reader, [])
-            missing = [column for column in columns if column not in names]
-            if missing:
-                raise FindingsError(f"{path}:1: no column '{missing[0]}'. The first line names: {', '.join(columns)}.")
-            for number, values in enumerate(reader, 2):
-                if not values:
-                    continue  # a blank line, which counts as a row for whoever looks for one
-                if len(values) != len(names):
-                    raise FindingsError(f"{path}:{number}: a torn row. Give it {len(names)} columns.")
-                yield f"{path}:{number}", dict(zip(names, values, strict=True))
-    except OSError as error:
-        raise FindingsError(f"{path}: {error.strerror}. Check that it is a file that you may read.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FindingsError(f"{path}: not a UTF-8 CSV file ({error}). Save it as one.") from error
+    rows = csv_rows(path)
+    _, names = next(rows, (1, []))
+    if missing := [column for column in columns if column not in names]:
+        raise FindingsError(f"{path}:1: no column '{missing[0]}'. The first line names: {', '.join(columns)}.")
+    for number, values in rows:
+        yield f"{path}:{number}", dict(zip(names, values, strict=True))
 
 
 def _annotations(path: Path) -> Iterator[Annotation]:

@@ -101,6 +101,19 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--out", type=Path, default=Path("readings"), help="folder for the results (default: readings)")
     read.add_argument("--again", action="store_true", help="also what is there already, read by the same model")
     _add_store(read)
+    about = "score a pile of sentences into Parquet"
+    score = add(verbs, "score", about, "findings score README.md --out scores", _score)
+    score.add_argument(
+        "pile", help="Parquet (or a folder of it), CSV or JSON lines with a column 'sentence'; documents"
+    )
+    score.add_argument("--out", required=True, help="folder for the parts; the same command goes on where it was")
+    score.add_argument("--version", default="champion", help="champion (default), latest, a version or a run id")
+    score.add_argument("--engine", choices=("local", "spark"), default="local")
+    score.add_argument(
+        "--master", help="Spark's master: local[2], spark://…, yarn, k8s://… (default: the environment's)"
+    )
+    score.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE", help="a setting for Spark")
+    _add_store(score)
     _add_serve(verbs, add)
     return parser
 
@@ -288,7 +301,7 @@ def _complete(arguments: list[str]) -> int:
             print(
                 " ".join(
                     v
-                    for v in ("train", "data", "annotate", "compare", "promote", "read", "serve")
+                    for v in ("train", "data", "annotate", "compare", "promote", "read", "score", "serve")
                     if v.startswith("".join(words[1:2]))
                 )
             )
@@ -480,6 +493,48 @@ def _read(options: argparse.Namespace) -> int:
     before = f", {len(paths) - len(todo)} of them before" if len(todo) < len(paths) else ""
     print(f"{asked - len(failed)} of {asked} documents read by {by}{before}: {options.out}")
     return 1 if failed else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from findings import registry
+
+    if options.engine == "local" and (options.master or options.conf):
+        raise FindingsError("findings score: --master and --conf are for --engine spark. Add that, or leave them out.")
+    version = registry.find(_store(options), options.version)
+    by = f"{version} (run {version.run_id[:8]})"
+    unread: Sequence[str] = ()
+    if options.engine == "spark":
+        from findings import spark
+
+        outcome = spark.score(options.pile, version, by, options.out, master=options.master, conf=options.conf)
+    else:
+        outcome, unread = _score_here(Path(options.pile), Path(options.out), registry.load(version), by)
+    for message in unread:
+        print(message, file=sys.stderr)
+    before = f", {outcome.before} of them before" if outcome.before else ""
+    noted = f"; {outcome.notes} could not be, see the column 'note'" if outcome.notes else ""
+    print(f"{options.out}: {outcome.rows} rows scored by {by}{before}{noted}")
+    return 1 if unread else 0
+
+
+def _score_here(path: Path, out: Path, model: Any, by: str) -> tuple[Any, Sequence[str]]:
+    """What the scoring came to, and a message for each document that cannot be read."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    from findings import piles, scoring
+
+    console = Console(stderr=True)
+    with console.status("looking through the pile"):
+        pile = piles.look_through(path, out)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("scoring", total=pile.rows, rate="")
+
+        def tell(done: int) -> None:
+            progress.update(task, completed=done, rate=f"{progress.tasks[0].speed or 0:,.0f} a second")
+
+        return scoring.score(pile, model, by, out, tell), pile.unread
 
 
 def _serve(options: argparse.Namespace) -> int:

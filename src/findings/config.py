@@ -255,6 +255,8 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
         return _no_such(key)
     if "Missing mandatory value" in reason:
         return f"findings train: the setting '{key}' has no value. Give {key}=..."
+    if missing := re.search(r"Environment variable '(\w+)' not found", str(error)):
+        return f"findings train: the setting '{key}' has no value. Give {key}=... or set {missing.group(1)}."
     if missing := re.search(r"Could not find '([^']*)'", str(error)):
         known = re.search(r"Available options in '[^']*':(.*?)(?:Config search path|$)", str(error), re.S)
         names = [n for n in known.group(1).split() if not n.endswith("_schema")] if known else []

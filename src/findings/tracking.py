@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
+import requests
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from mlflow import MlflowClient
@@ -69,6 +71,8 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
         raise FindingsError(f"{uri}: no store there. Run `findings train` first, or set MLFLOW_TRACKING_URI to yours.")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    if uri.startswith(("http://", "https://")):
+        _check_server(uri)
     try:
         if create:
             _make(uri, path, settings["experiment"])
@@ -76,6 +80,22 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise FindingsError(f"{uri}: MLflow's store cannot be used: {reason}. Check it, or name another.") from error
+
+
+def _check_server(uri: str) -> None:
+    """One question to a tracking server, so that what is wrong is told at once and without its address's secrets."""
+    parts = urlsplit(uri)
+    secrets = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if parts.username or parts.password:
+        raise FindingsError(f"{parts.hostname}: its address holds a user name or password. {secrets} instead.")
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=30)
+        MlflowClient().search_experiments(max_results=1)
+    except (requests.RequestException, MlflowException) as error:
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 0
+        if status == 401 or "error code 401" in str(error):
+            raise FindingsError(f"{uri}: it does not take this user name and password. {secrets} to yours.") from error
+        raise FindingsError(f"{uri}: no MLflow server answers there. Check the address.") from error
 
 
 def _make(uri: str, path: Path | None, experiment: str) -> None:
