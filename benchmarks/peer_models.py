@@ -134,10 +134,12 @@ def trainer_of(
         seed=SEED,
     )
     rows = encoded(tokenizer, sentences, labels)
-    return Trainer(
+    made = Trainer(
         model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[*callbacks],
         data_collator=transformers.default_data_collator,
     )  # fmt: skip
+    made.remove_callback(transformers.PrinterCallback)
+    return made
 
 
 def encoded(tokenizer: Any, sentences: list[str], labels: list[Any] | None = None) -> Any:

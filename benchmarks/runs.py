@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from findings import config, cores, parsed, tracking
+from findings import config, cores, parsed, registry, tracking
 from findings.errors import FindingsError
 
 EXPERIMENT = "benchmarks"
@@ -189,6 +189,30 @@ def trained(overrides: Sequence[str], sha256: str) -> str:
     if found := _trained(wanted, sha256):
         return found
     raise FindingsError(f"`findings train {' '.join(overrides)}` did not come to its end. See what it said above.")
+
+
+def stored(run_id: str) -> Path:
+    """The folder of the model that a training run registered, as `models.load` reads it.
+
+    Raises:
+        FindingsError: it registered none.
+    """
+    for name in MlflowClient().search_registered_models():
+        try:
+            version = registry.find(name.name, run_id)
+        except FindingsError:
+            continue
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
+        return next(path.parent for path in folder.rglob("model.json"))
+    raise FindingsError(f"run {run_id} registered no model. Train it again.")
+
+
+def find(overrides: Sequence[str], sha256: str) -> str | None:
+    """The run id of a model of ours, as `trained`, or None."""
+    try:
+        return _trained(settings(overrides), sha256)
+    except FindingsError:  # a family that this version does not have
+        return None
 
 
 def _trained(wanted: Mapping[str, Any], sha256: str) -> str | None:
