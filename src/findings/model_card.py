@@ -19,6 +19,10 @@ from findings.tracking import Record
 
 TFIDF = "It is the baseline: TF-IDF of words and characters, heading words, logistic regression."
 ENCODER = "It is an encoder, {base}, fine-tuned with one head for the finding and one for the themes."
+STUDENT = (
+    "It is a fast student: vectors of words and pairs of words that began as those of {base}, a hidden layer, one head "
+    "for the finding and one for the themes, learnt from other models' probabilities."
+)
 DATA_LICENCES = {
     "authored": "the authored texts and labels are under CC BY 4.0",
     "ofsted": "the labels of published reports, and the reports, are under the Open Government Licence v3.0",
@@ -91,7 +95,10 @@ def _template() -> Template:
 
 def _base(run: Record) -> str:
     """The encoder that was fine-tuned; empty for the baseline, which starts from nothing."""
-    return "" if _family(run) == "tfidf" else run.parameters.get("model.name") or _family(run)
+    if _family(run) == "tfidf":
+        return ""
+    name = run.parameters.get("model.name", "None")
+    return "all-MiniLM-L6-v2" if name == "None" else name  # MLflow keeps parameters as text
 
 
 def _family(run: Record) -> str:
@@ -104,7 +111,8 @@ def _is_minilm(base: str) -> bool:
 
 def _kind(run: Record) -> str:
     base = _base(run)
-    return ENCODER.format(base=markdown.escaped(base)) if base else TFIDF
+    told = STUDENT if _family(run) == "static" else ENCODER if base else TFIDF
+    return told.format(base=markdown.escaped(base))
 
 
 def _commit(run: Record) -> str:

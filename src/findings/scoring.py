@@ -24,8 +24,7 @@ from filelock import FileLock, Timeout
 from findings import piles
 from findings.annotations import make_folder
 from findings.errors import FindingsError
-from findings.evaluation import theme_lists
-from findings.models import Model
+from findings.models import Model, theme_lists
 from findings.piles import Pile
 
 PART = 4 * piles.ROWS
