@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from scipy.stats import binomtest
 
@@ -33,6 +34,10 @@ def test_the_cases_that_ship_are_as_many_and_as_various_as_they_should_be():
     assert behaviour.fits(LABELS, cases)
     assert {case.finding for case in cases if case.type == "minimum"} == set(LABELS.finding_ids)
     assert {theme for case in cases for theme in case.themes or ()} == set(LABELS.theme_ids)
+
+
+def test_the_readme_tells_their_number():
+    assert f"{len(behaviour.read())} behaviour tests" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def test_no_text_is_asked_twice_of_the_same_capability():
