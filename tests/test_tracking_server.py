@@ -65,10 +65,14 @@ class Server:
 @pytest.fixture(scope="module")
 def server(database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = {database.replace('%', '%%')}\nadmin_username = {ADMIN}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
+    settings = {
+        "default_permission": "EDIT",
+        "auth_cache_ttl_seconds": "60",
+        "database_uri": database.replace("%", "%%"),
+        "admin_username": ADMIN,
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    (folder / "auth.ini").write_text("[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
     port = free_port()
     environment = os.environ | {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
