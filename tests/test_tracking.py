@@ -1,3 +1,4 @@
+import socket
 import sqlite3
 
 import mlflow
@@ -14,6 +15,20 @@ def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
     with pytest.raises(FindingsError, match="store cannot be used") as refusal:
         tracking.connect({**SETTINGS, "uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
     assert "\n" not in str(refusal.value)
+
+
+def test_a_servers_address_with_a_password_is_refused_and_not_repeated():
+    with pytest.raises(FindingsError, match="MLFLOW_TRACKING_PASSWORD instead") as refusal:
+        tracking.connect({**SETTINGS, "uri": "https://analyst:hunter2@mlflow.example.org"})
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_server_that_is_not_there_is_told():
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(FindingsError, match=f"{uri}: no MLflow server answers there. Check the address."):
+            tracking.connect({**SETTINGS, "uri": uri}, create=False)
 
 
 def test_a_fresh_store_is_in_write_ahead_mode_with_artifacts_beside_it(tmp_path):

@@ -65,10 +65,14 @@ class Server:
 @pytest.fixture(scope="module")
 def server(database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = {database.replace('%', '%%')}\nadmin_username = {ADMIN}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
+    settings = {
+        "default_permission": "EDIT",
+        "auth_cache_ttl_seconds": "60",
+        "database_uri": database.replace("%", "%%"),
+        "admin_username": ADMIN,
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    (folder / "auth.ini").write_text("[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
     port = free_port()
     environment = os.environ | {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
@@ -135,41 +139,23 @@ def test_a_team_trains_registers_and_scores_through_the_server(server, corpus, t
     assert "1 rows scored by findings version 1" in done.stdout
 
 
-REFUSED = {
-    "a wrong password": ({"password": "wrong"}, ["does not take this user name and password", "TRACKING_PASSWORD"]),
-    "an unknown user": ({"user": "nobody"}, ["does not take this user name and password", "MLFLOW_TRACKING_USERNAME"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("verb", [["train", "tracking=server"], ["score", "a.jsonl", "--out", "out"]])
-def test_who_may_not_in_is_told_in_one_sentence(server, case, verb, corpus, tmp_path):
-    wrong, words = REFUSED[case]
+@pytest.mark.parametrize(
+    ("verb", "wrong"),
+    [(["train", "tracking=server"], {"password": "wrong"}), (["score", "a.jsonl", "--out", "out"], {"user": "nobody"})],
+    ids=["a wrong password", "an unknown user"],
+)
+def test_who_may_not_in_is_told_in_one_sentence(server, verb, wrong, corpus, tmp_path):
     data = ["data=local", f"data.folder={corpus}"] if verb[0] == "train" else []
     done = findings(*verb, *data, cwd=tmp_path, uri=server.address, **wrong)
     assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in (server.address, *words):
-        assert word in done.stderr
-    assert "wrong" not in done.stderr
+    assert done.stderr.strip() == (
+        f"{server.address}: it does not take this user name and password. "
+        "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to yours."
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_with_a_password_is_refused_and_not_repeated(server, corpus, tmp_path):
-    address = server.address.replace("http://", f"http://{ANALYST}:hunter2@")
-    data = ("data=local", f"data.folder={corpus}")
-    done = findings("train", "tracking=server", f"tracking.uri='{address}'", *data, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "MLFLOW_TRACKING_PASSWORD instead" in done.stderr
-    assert "hunter2" not in done.stderr + done.stdout
-
-
-def test_no_server_and_no_address_are_told(corpus, tmp_path):
-    data = ("data=local", f"data.folder={corpus}")
-    address = f"http://127.0.0.1:{free_port()}"
-    done = findings("train", "tracking=server", f"tracking.uri='{address}'", *data, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.strip() == f"{address}: no MLflow server answers there. Check the address."
-    done = findings("train", "tracking=server", *data, cwd=tmp_path)
+def test_no_address_is_told(corpus, tmp_path):
+    done = findings("train", "tracking=server", "data=local", f"data.folder={corpus}", cwd=tmp_path)
     told = "findings train: the setting 'tracking.uri' has no value. Give tracking.uri=... or set MLFLOW_TRACKING_URI."
     assert (done.returncode, done.stderr.strip()) == (1, told)

@@ -69,11 +69,11 @@ def _session(master: str | None, settings: dict[str, str]) -> Iterator[Any]:
         raise FindingsError(
             "Spark is not installed. Install pyspark 4, or this package with its extra 'spark'."
         ) from error
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     if (there := SparkSession.getActiveSession()) is not None:
         yield there
         return
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     builder = SparkSession.builder.appName("findings score").config("spark.log.level", "ERROR")
     builder = builder.config("spark.ui.showConsoleProgress", "true")
     if master:
@@ -145,7 +145,8 @@ def _numbered(spark: Any, pile: str) -> Any:
         if name in kinds and not isinstance(kinds[name], StringType):
             raise FindingsError(f"{pile}: the column '{name}' holds {kinds[name].simpleString()}. Make it text.")
     order = (f.expr("_metadata.file_path AS _file"), f.expr("_metadata.row_index AS _row"))
-    stem = f.regexp_replace(f.expr("_metadata.file_name"), r"\.[^.]*$", "")
+    name = f.expr("url_decode(replace(_metadata.file_name, '+', '%2B'))")  # as a URI has it, where + is no blank
+    stem = f.regexp_replace(name, r"\.[^.]*$", "")
     made = f.concat(stem, f.lit("-"), f.expr("_metadata.row_index + 1").cast("string")).alias("sentence_id")
     return frame.select(*([] if "sentence_id" in kinds else [made]), "*", *order)
 

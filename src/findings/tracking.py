@@ -69,10 +69,10 @@ def connect(settings: Mapping[str, Any], *, create: bool = True) -> MlflowClient
     path = sqlite_path(uri)
     if not create and path is not None and not path.is_file():
         raise FindingsError(f"{uri}: no store there. Run `findings train` first, or set MLFLOW_TRACKING_URI to yours.")
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
     try:
         if create:
             _make(uri, path, settings["experiment"])
@@ -90,7 +90,7 @@ def _check_server(uri: str) -> None:
         raise FindingsError(f"{parts.hostname}: its address holds a user name or password. {secrets} instead.")
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=30)
-        MlflowClient().search_experiments(max_results=1)
+        MlflowClient(uri).search_experiments(max_results=1)
     except (requests.RequestException, MlflowException) as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 0
         if status == 401 or "error code 401" in str(error):
