@@ -29,7 +29,6 @@ from runs import Result
 
 from findings import evaluation, taxonomy, tracking, training
 from findings.errors import FindingsError
-from findings.evaluation import Interval
 from findings.models import Predictions
 from findings.taxonomy import Taxonomy
 
@@ -138,14 +137,10 @@ def table(rows: list[Row], labels: Taxonomy) -> str:
         found = evaluation.evaluate(row.predictions, labels)
         cells = [str(found.metrics[name]) for name in METRICS]
         ahead = evaluation.compare(row.predictions, ours, labels)
-        cells += ["" if row is rows[0] else signed(ahead.difference(name)) for name in METRICS]
+        cells += ["" if row is rows[0] else runs.signed(ahead.difference(name)) for name in METRICS]
         cells += [f"{row.costs[cost]:,.3g}" if row.costs.get(cost) else "" for cost in COSTS]
         lines.append(f"| {row.title} | " + " | ".join([*cells, f"`{row.run_id[:8]}`"]) + " |")
     return "\n".join(lines)
-
-
-def signed(difference: Interval) -> str:
-    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def write(rows: dict[str, pd.DataFrame], labels: Taxonomy, folder: Path) -> Path:
