@@ -203,16 +203,16 @@ def gather(given: Namespace, sha256: str, folder: Path) -> tuple[list[Contestant
     ]
     left_out = []
     for family, title in (("tfidf", "ours, TF-IDF"), ("static", "ours, the fast student")):
-        if other := runs.newest(family, sha256):
-            found.append(Contestant(family, title, "ours", runs.stored(other, folder)))
-        else:
-            left_out.append(
-                f"left out: {title}: no run of it on this dataset; `findings train model={family}` makes one"
-            )
-    try:
-        found.append(Contestant("setfit", "SetFit's predict", "setfit", encoder, python=runs.peers_python()))
-    except FindingsError as error:
-        left_out.append(f"left out: SetFit's predict: {error}")
+        if family in given.contestants:
+            if other := runs.newest(family, sha256):
+                found.append(Contestant(family, title, "ours", runs.stored(other, folder)))
+            else:
+                left_out.append(f"left out: {title}: not trained on this dataset yet (`findings train model={family}`)")
+    if "setfit" in given.contestants:
+        try:
+            found.append(Contestant("setfit", "SetFit's predict", "setfit", encoder, python=runs.peers_python()))
+        except FindingsError as error:
+            left_out.append(f"left out: SetFit's predict: {error}")
     return [c for c in found if c.name in given.contestants], left_out
 
 

@@ -157,6 +157,7 @@ def write(rows: dict[str, pd.DataFrame], labels: Taxonomy, folder: Path) -> Path
 def main() -> None:
     parser = runs.options(__doc__, "a tiny encoder, 300 training sentences and three steps")
     parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
+    parser.add_argument("--ours", nargs="+", choices=["minilm", "tfidf"], default=["minilm", "tfidf"])
     given = parser.parse_args()
     settings = runs.settings(given.settings)
     with Status("building the dataset", console=runs.TELL) as status:
@@ -164,11 +165,11 @@ def main() -> None:
     labels = taxonomy.from_dict(settings["taxonomy"])
     encoder = runs.tiny_encoder() if given.small else runs.minilm()
     own = ["model=encoder", f"model.name={encoder}", "model.epochs=2"] if given.small else ["model=minilm"]
+    ours = {"minilm": ("ours, MiniLM", own), "tfidf": ("ours, TF-IDF", ["model=tfidf"])}
     size = built.counts["train"]
-    rows = [
-        our_row(title, [*given.settings, *chosen], built.sha256, size)
-        for title, chosen in (("ours, MiniLM", own), ("ours, TF-IDF", ["model=tfidf"]))
-    ]
+    rows = []
+    for title, chosen in (ours[name] for name in given.ours):
+        rows.append(our_row(title, [*given.settings, *chosen], built.sha256, size))
     skipped = []
     splits = (
         {**built.rows, "train": built.rows["train"].sample(min(size, 300), random_state=1)}
