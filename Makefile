@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help train train-baseline what-next test lint format lock wheel clean
+.PHONY: help train train-baseline what-next test lint format lock wheel bench bench-serving clean
 
 help:
 	@echo "make train   environment, dataset, baseline and transformer compared, the champion (some 20 minutes)"
@@ -13,6 +13,8 @@ help:
 	@echo "make lint    ruff and mypy; make format: ruff format"
 	@echo "make lock    pin requirements.txt anew from pyproject.toml"
 	@echo "make wheel   dist/findings-*.whl"
+	@echo "make bench   ours beside its peers, and training's speed (an hour and more); make bench-serving: speed of answers"
+	@echo "             for example make bench SETTINGS='data=authored'; see benchmarks/README.md"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; run: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -61,6 +63,14 @@ lock: $(READY)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
+
+bench: $(READY)
+	$(BIN)/python benchmarks/peers.py $(SETTINGS)
+	$(BIN)/python benchmarks/training_throughput.py $(SETTINGS)
+
+bench-serving: $(READY)
+	$(BIN)/python benchmarks/inference_speed.py $(SETTINGS)
+	$(if $(wildcard benchmarks/endpoint_latency.py),$(BIN)/python benchmarks/endpoint_latency.py)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

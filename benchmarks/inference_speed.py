@@ -184,7 +184,9 @@ def _product(operation: str, right: Any, types: tuple[int, int]) -> onnxruntime.
 def gather(given: Namespace, sha256: str, folder: Path) -> tuple[list[Contestant], list[str]]:
     """The contestants, ours first, and who is left out and why."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils.logging import set_verbosity_error
 
+    set_verbosity_error()
     encoder = runs.tiny_encoder() if given.small else runs.minilm()
     own = ["model=encoder", f"model.name={encoder}", "model.epochs=2"] if given.small else ["model=minilm"]
     run_id = runs.trained([*given.settings, *own], sha256)
@@ -193,7 +195,7 @@ def gather(given: Namespace, sha256: str, folder: Path) -> tuple[list[Contestant
     AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=4).save_pretrained(classifier)
     AutoTokenizer.from_pretrained(encoder).save_pretrained(classifier)
     found = [
-        Contestant("ours", "ours, ONNX in 8 bits", "ours", runs.stored(run_id)),
+        Contestant("ours", "ours, ONNX in 8 bits", "ours", runs.stored(run_id, folder)),
         Contestant("torch", f"torch eager, {onnx.BUDGET} tokens a batch, as ours", "torch", fitted, onnx.BUDGET),
         Contestant("torch_wide", f"torch eager, {transformer.BUDGET} tokens", "torch", fitted, transformer.BUDGET),
         Contestant("pipeline", "Hugging Face pipeline, its defaults", "pipeline", classifier),
@@ -201,16 +203,16 @@ def gather(given: Namespace, sha256: str, folder: Path) -> tuple[list[Contestant
     ]
     left_out = []
     for family, title in (("tfidf", "ours, TF-IDF"), ("static", "ours, the fast student")):
-        if other := runs.find([*given.settings, f"model={family}"], sha256):
-            found.append(Contestant(family, title, "ours", runs.stored(other)))
-        else:
-            left_out.append(
-                f"left out: {title}: no run of it on this dataset; `findings train model={family}` makes one"
-            )
-    try:
-        found.append(Contestant("setfit", "SetFit's predict", "setfit", encoder, python=runs.peers_python()))
-    except FindingsError as error:
-        left_out.append(f"left out: SetFit's predict: {error}")
+        if family in given.contestants:
+            if other := runs.newest(family, sha256):
+                found.append(Contestant(family, title, "ours", runs.stored(other, folder)))
+            else:
+                left_out.append(f"left out: {title}: not trained on this dataset yet (`findings train model={family}`)")
+    if "setfit" in given.contestants:
+        try:
+            found.append(Contestant("setfit", "SetFit's predict", "setfit", encoder, python=runs.peers_python()))
+        except FindingsError as error:
+            left_out.append(f"left out: SetFit's predict: {error}")
     return [c for c in found if c.name in given.contestants], left_out
 
 
@@ -263,10 +265,9 @@ def main() -> None:
         fitted = folder / "fitted"
         shape = json.loads((fitted / "config.json").read_text(encoding="utf-8"))
         encoded = tokens.encode(tokens.load(fitted / tokens.FILE), chosen, [""] * len(chosen))
-    work = partial(matrix_rates, shape, 0.05 if given.small else 0.5)
-    rates = runs.measured(
-        "matrix rates", {"width": shape["hidden_size"], "small": given.small}, work, given.again
-    ).figures
+    multiply = partial(matrix_rates, shape, 0.05 if given.small else 0.5)
+    rate_key = {"width": shape["hidden_size"], "inner": shape[INNER], "small": given.small}
+    rates = runs.measured("matrix rates", rate_key, multiply, given.again).figures
     needed = statistics.mean(multiplications(shape, len(ids)) for ids in encoded.ids)
     runs.show(
         "inference speed",

@@ -29,7 +29,6 @@ from runs import Result
 
 from findings import evaluation, taxonomy, tracking, training
 from findings.errors import FindingsError
-from findings.evaluation import Interval
 from findings.models import Predictions
 from findings.taxonomy import Taxonomy
 
@@ -138,14 +137,10 @@ def table(rows: list[Row], labels: Taxonomy) -> str:
         found = evaluation.evaluate(row.predictions, labels)
         cells = [str(found.metrics[name]) for name in METRICS]
         ahead = evaluation.compare(row.predictions, ours, labels)
-        cells += ["" if row is rows[0] else signed(ahead.difference(name)) for name in METRICS]
+        cells += ["" if row is rows[0] else runs.signed(ahead.difference(name)) for name in METRICS]
         cells += [f"{row.costs[cost]:,.3g}" if row.costs.get(cost) else "" for cost in COSTS]
         lines.append(f"| {row.title} | " + " | ".join([*cells, f"`{row.run_id[:8]}`"]) + " |")
     return "\n".join(lines)
-
-
-def signed(difference: Interval) -> str:
-    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def write(rows: dict[str, pd.DataFrame], labels: Taxonomy, folder: Path) -> Path:
@@ -162,6 +157,7 @@ def write(rows: dict[str, pd.DataFrame], labels: Taxonomy, folder: Path) -> Path
 def main() -> None:
     parser = runs.options(__doc__, "a tiny encoder, 300 training sentences and three steps")
     parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
+    parser.add_argument("--ours", nargs="+", choices=["minilm", "tfidf"], default=["minilm", "tfidf"])
     given = parser.parse_args()
     settings = runs.settings(given.settings)
     with Status("building the dataset", console=runs.TELL) as status:
@@ -169,11 +165,11 @@ def main() -> None:
     labels = taxonomy.from_dict(settings["taxonomy"])
     encoder = runs.tiny_encoder() if given.small else runs.minilm()
     own = ["model=encoder", f"model.name={encoder}", "model.epochs=2"] if given.small else ["model=minilm"]
+    ours = {"minilm": ("ours, MiniLM", own), "tfidf": ("ours, TF-IDF", ["model=tfidf"])}
     size = built.counts["train"]
-    rows = [
-        our_row(title, [*given.settings, *chosen], built.sha256, size)
-        for title, chosen in (("ours, MiniLM", own), ("ours, TF-IDF", ["model=tfidf"]))
-    ]
+    rows = []
+    for title, chosen in (ours[name] for name in given.ours):
+        rows.append(our_row(title, [*given.settings, *chosen], built.sha256, size))
     skipped = []
     splits = (
         {**built.rows, "train": built.rows["train"].sample(min(size, 300), random_state=1)}

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from findings import config, cores, parsed, registry, tracking
 from findings.errors import FindingsError
+from findings.evaluation import Interval
 
 EXPERIMENT = "benchmarks"
 KEY = "benchmark.key"
@@ -108,6 +109,11 @@ def show(name: str, parts: Sequence[str]) -> None:
     print(text)
 
 
+def signed(difference: Interval) -> str:
+    """A difference with its interval."""
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+
+
 def bar(what: str, value: float, limit: float, *, most: bool = False) -> str:
     """A line that says whether a figure is at least (or, with `most`, at most) what is aimed for."""
     met = value <= limit if most else value >= limit
@@ -172,27 +178,27 @@ def tiny_encoder() -> Path:
 
 def trained(overrides: Sequence[str], sha256: str) -> str:
     """The run id of a model of ours: the newest finished run of exactly these settings on the dataset with
-    this digest, in the experiment that the settings name or among the benchmarks; trained now if there is
+    this digest, in the default experiment or among the benchmarks; trained now if there is
     none, without touching the registered models.
 
     Raises:
         FindingsError: training failed.
     """
     wanted = settings(overrides)
-    if found := _trained(wanted, sha256):
+    if found := newest(wanted["model"]["family"], sha256, wanted):
         return found
     TELL.print(f"findings train {' '.join(overrides)}")
     own = [f"tracking.experiment={EXPERIMENT}", "tracking.model=findings-benchmark"]
     subprocess.run(
         [sys.executable, "-m", "findings", "train", *overrides, *own, "resume=true"], check=False, stdout=sys.stderr
     )
-    if found := _trained(wanted, sha256):
+    if found := newest(wanted["model"]["family"], sha256, wanted):
         return found
     raise FindingsError(f"`findings train {' '.join(overrides)}` did not come to its end. See what it said above.")
 
 
-def stored(run_id: str) -> Path:
-    """The folder of the model that a training run registered, as `models.load` reads it.
+def stored(run_id: str, folder: Path) -> Path:
+    """The model that a training run registered, as `models.load` reads it, copied into a folder.
 
     Raises:
         FindingsError: it registered none.
@@ -202,31 +208,27 @@ def stored(run_id: str) -> Path:
             version = registry.find(name.name, run_id)
         except FindingsError:
             continue
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
-        return next(path.parent for path in folder.rglob("model.json"))
+        uri, target = f"models:/{version.name}/{version.version}", folder / run_id
+        target.mkdir(parents=True)
+        mlflow.artifacts.download_artifacts(uri, dst_path=str(target))
+        return next(path.parent for path in target.rglob("model.json"))
     raise FindingsError(f"run {run_id} registered no model. Train it again.")
 
 
-def find(overrides: Sequence[str], sha256: str) -> str | None:
-    """The run id of a model of ours, as `trained`, or None."""
-    try:
-        return _trained(settings(overrides), sha256)
-    except FindingsError:  # a family that this version does not have
-        return None
-
-
-def _trained(wanted: Mapping[str, Any], sha256: str) -> str | None:
+def newest(family: str, sha256: str, wanted: Mapping[str, Any] | None = None) -> str | None:
+    """The run id of the newest finished training of a family on the dataset with this digest, with the
+    `wanted` settings if they are given; None without one."""
     client = connect()
-    named = (client.get_experiment_by_name(n) for n in (wanted["tracking"]["experiment"], EXPERIMENT))
-    experiments = [experiment.experiment_id for experiment in named if experiment is not None]
-    query = (
-        f"tags.`dataset.sha256` = '{sha256}' and tags.`model.family` = '{wanted['model']['family']}' "
-        "and attributes.status = 'FINISHED'"
+    named = (client.get_experiment_by_name(name) for name in (settings([])["tracking"]["experiment"], EXPERIMENT))
+    runs = client.search_runs(
+        [experiment.experiment_id for experiment in named if experiment is not None],
+        f"tags.`dataset.sha256` = '{sha256}' and tags.`model.family` = '{family}' and attributes.status = 'FINISHED'",
+        order_by=["end_time DESC"],
     )
-    runs = client.search_runs(experiments, query, order_by=["end_time DESC"])
-    same = {f"model.{k}": str(v) for k, v in wanted["model"].items()} | {"seed": str(wanted["seed"])}
-    fits = (run.info.run_id for run in runs if same.items() <= run.data.params.items())
-    return next(fits, None)
+    same = {}
+    if wanted is not None:
+        same = {f"model.{key}": str(value) for key, value in wanted["model"].items()} | {"seed": str(wanted["seed"])}
+    return next((str(run.info.run_id) for run in runs if same.items() <= run.data.params.items()), None)
 
 
 # Processes ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import peer_models
 import runs
+from numpy.typing import NDArray
 from rich.status import Status
 from transformers import TrainerCallback
 
@@ -71,14 +72,17 @@ def peer(encoder: Path, rows: Examples, batch: int, steps: int) -> float:
 
 def part(rows: Examples, count: int) -> Examples:
     """The first `count` sentences."""
-    return Examples(rows.sentences[:count], rows.headings[:count], rows.findings[:count], rows.themes[:count])
+    return _rows(rows, np.arange(count))
 
 
 def drawn(rows: Examples, count: int, seed: int) -> Examples:
     """`count` sentences at random, in random order; again from the start where there are too few."""
-    order = np.resize(np.random.default_rng(seed).permutation(len(rows.sentences)), count)
-    texts = ([column[i] for i in order] for column in (rows.sentences, rows.headings))
-    return Examples(*texts, rows.findings[order], rows.themes[order])
+    return _rows(rows, np.resize(np.random.default_rng(seed).permutation(len(rows.sentences)), count))
+
+
+def _rows(rows: Examples, order: NDArray[np.int64]) -> Examples:
+    sentences, headings = [rows.sentences[i] for i in order], [rows.headings[i] for i in order]
+    return Examples(sentences, headings, rows.findings[order], rows.themes[order])
 
 
 def one_round(

@@ -1,0 +1,229 @@
+"""The benchmarks' machinery, at their smallest: what they measure here says nothing."""
+
+import json
+import sys
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import REPOSITORY, command
+from mlflow import MlflowClient
+
+from findings import taxonomy
+
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+import experiments
+import inference_speed
+import peer_models
+import peers
+import runs
+import training_throughput
+
+QUESTION = "Do longer -- words help?"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, corpus):
+    """A store of its own, with two runs that asked something."""
+    folder = tmp_path_factory.mktemp("bench")
+    data = ["data=local", f"data.folder={corpus}"]
+    done = command("train", "-m", *data, "model.characters=5,3", f"question='{QUESTION}'", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def here(bench, monkeypatch, corpus):
+    """This process in that store; returns the settings of the dataset."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bench / 'mlruns' / 'mlflow.db'}")
+    monkeypatch.chdir(bench)
+    return ["data=local", f"data.folder={corpus}"]
+
+
+def started(module, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    module.main()
+
+
+# Measurements as runs ----------------------------------------------------------------------------
+
+
+def test_what_was_measured_is_found_again_under_the_same_settings_only(here):
+    done = []
+
+    def work(folder):
+        done.append(1)
+        (folder / "said.txt").write_text("twelve")
+        return {"seconds": 12.0}
+
+    first = runs.measured("counting", {"to": 12}, work, again=False)
+    second = runs.measured("counting", {"to": 12}, work, again=False)
+    assert (len(done), second.run_id, second.figures) == (1, first.run_id, {"seconds": 12.0})
+    assert (second.files / "said.txt").read_text() == "twelve"
+    assert runs.measured("counting", {"to": 13}, work, again=False).run_id != first.run_id
+    assert runs.measured("counting", {"to": 12}, work, again=True).run_id != first.run_id
+    assert len(done) == 3
+
+
+def test_what_was_interrupted_is_measured_again(here):
+    def work(folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.measured("interrupted", {}, work, again=False)
+    assert runs.measured("interrupted", {}, lambda folder: {"done": 1.0}, again=False).figures == {"done": 1.0}
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (runs.FindingsError("no"), 1)])
+def test_a_benchmark_ends_with_a_status_and_without_a_traceback(raised, code):
+    def work():
+        raise raised
+
+    with pytest.raises(SystemExit) as stopped:
+        runs.run(work)
+    assert stopped.value.code == code
+
+
+def test_a_bar_is_met_or_not():
+    assert runs.bar("ratio", 7.0, 7).endswith("met")
+    assert runs.bar("ratio", 6.99, 7).endswith("NOT met")
+    assert runs.bar("share", 0.23, 0.22, most=True).endswith("NOT met")
+
+
+# Peers -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def task(corpus, tmp_path_factory):
+    """The corpus as a peer sees it."""
+    from findings import dataset
+
+    labels = taxonomy.load()
+    built = dataset.build(corpus, name="local", source="local", taxonomy=labels)
+    folder = peers.write(built.rows, labels, tmp_path_factory.mktemp("task"))
+    return peer_models.read(folder, str(runs.tiny_encoder()), small=True)
+
+
+@pytest.mark.parametrize("name", ["svm", "frozen", "trainer"])
+def test_a_peer_answers_every_sentence(task, name):
+    answer = peer_models.PEERS[name](task)
+    assert len(answer.findings) == len(answer.themes) == len(task.test)
+    assert set(answer.findings) <= set(range(4))
+    assert {len(row) for row in answer.themes} == {13}
+    assert {cell for row in answer.themes for cell in row} <= {0, 1}
+    assert answer.seconds > 0
+    assert answer.seen > 0
+
+
+def test_the_support_vectors_have_learnt(task):
+    answer = peer_models.svm(task)
+    rows = peer_models.svm(replace(task, test=task.train))
+    assert np.mean(np.array(rows.findings) == task.train_findings) > 0.95
+    assert len(set(answer.findings)) > 2
+
+
+def test_ours_and_peers_in_one_table(here, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the peers' environment cannot be made
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    arguments = [*here, "--small", "--ours", "tfidf", "--peers", "svm", "lexicon"]
+    started(peers, monkeypatch, *arguments)
+    out, err = capsys.readouterr()
+    lines = [line.split("|") for line in out.splitlines() if line.startswith("| ours") or "SVM" in line]
+    assert [line[1].strip() for line in lines] == ["ours, TF-IDF", "scikit-learn, TF-IDF and linear SVM"]
+    low, high = (float(part) for part in lines[1][2].split("[")[1].rstrip("] ").split(","))
+    assert 0 < low <= float(lines[1][2].split("[")[0]) <= high <= 1
+    assert "left out: polarity lexicon (VADER): the peers' environment cannot be made" in out
+    assert "peer svm: measuring" in err
+    started(peers, monkeypatch, *arguments)
+    again = capsys.readouterr()
+    assert again.out == out
+    assert "peer svm: measured before" in again.err
+    assert "findings train" not in again.err
+
+
+# Speed -------------------------------------------------------------------------------------------
+
+
+def test_training_is_timed_in_rounds(here, monkeypatch, capsys):
+    started(training_throughput, monkeypatch, *here, "--small")
+    rows = {
+        line.split("|")[1].strip(): line.split("|")[2:-1]
+        for line in capsys.readouterr().out.splitlines()
+        if "|" in line
+    }
+    rates = {name: float(rows[name][0]) for name in ("ours", "`run_classification`, batches of 8")}
+    assert all(rate > 0 for rate in rates.values())
+    ratio = float(rows["ours over batches of 8"][0])
+    assert ratio == pytest.approx(rates["ours"] / rates["`run_classification`, batches of 8"], rel=0.1)
+
+
+def test_contestants_answer_by_turns(here, monkeypatch, capsys):
+    started(inference_speed, monkeypatch, *here, "--small", "--contestants", "ours", "torch")
+    out = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in out.splitlines() if line.startswith(("| ours,", "| torch"))] == [
+        "ours, ONNX in 8 bits",
+        "torch eager, 256 tokens a batch, as ours",
+    ]
+    assert out.count("aimed for") == 4
+    assert "8 bits" in out
+
+
+def test_a_contestant_that_fails_is_named(tmp_path):
+    sentences = tmp_path / "sentences.json"
+    sentences.write_text(json.dumps(["One."]))
+    broken = inference_speed.Contestant("broken", "a broken one", "ours", tmp_path)
+    with pytest.raises(runs.FindingsError, match=r"a broken one: .*manifest"):
+        inference_speed.Worker(broken, sentences)
+
+
+def test_multiplications_are_those_of_the_matrices():
+    shape = {"num_hidden_layers": 2, "hidden_size": 3, "intermediate_size": 5}
+    length, total = 7, 0
+    for _ in range(2):
+        total += sum(np.prod(size) for size in [(length, 3, 3)] * 4 + [(length, 3, 5), (length, 5, 3)])
+        total += 2 * length * length * 3
+    assert inference_speed.multiplications(shape, length) == total
+
+
+# The record of experiments -----------------------------------------------------------------------
+
+
+def test_questions_become_tables_and_words_stay(here, tmp_path, monkeypatch, capsys):
+    record = tmp_path / "experiments.md"
+    record.write_text(
+        "# Experiments\n\nBy hand.\n\n<!-- runs: Another? -->\n| kept |\n<!-- end of runs -->\n\nDecided.\n"
+    )
+    started(experiments, monkeypatch, record)
+    text = record.read_text()
+    assert "| kept |" in text
+    assert "left as it is, its runs are not in this store: Another?" in capsys.readouterr().err
+    assert "## Do longer – words help?" in text
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in lines[1][1:3]] == ["characters", "seed"]
+    assert [line[1].strip() for line in lines[3:]] == ["5", "3"]
+    assert lines[3][5].strip() == ""
+    assert lines[4][5].strip()[0] in "+-"
+    run = MlflowClient().search_runs(
+        [mlflow.get_experiment_by_name("findings").experiment_id], "params.`model.characters` = '3'"
+    )[0]
+    assert f"{run.data.metrics['validation/finding_macro_f1']:.3f} [" in lines[4][3]
+    assert lines[4][-2].strip() == f"`{run.info.run_id[:8]}`"
+    record.write_text(text.replace(experiments.OPEN, "**Decision.** Four."))
+    started(experiments, monkeypatch, record)
+    assert record.read_text() == text.replace(experiments.OPEN, "**Decision.** Four.")
+
+
+def test_seeds_of_a_setting_have_a_median(here):
+    found = experiments.asked("findings")["Do longer – words help?"]
+    for run, seed in zip(found, ("1", "2"), strict=True):
+        run.data.params.update({"model.characters": "3", "seed": seed})
+    lines = experiments.table(found, taxonomy.load()).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["1", "2", "median of 2"]
+
+
+def test_a_store_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'none.db'}")
+    with pytest.raises(runs.FindingsError, match="no store there"):
+        experiments.asked("findings")
