@@ -5,7 +5,7 @@ import words
 from readings import HOSTILE
 from test_pages_browser import CHROMIUM, DESK, axe, browser  # noqa: F401 # a fixture
 
-from findings.sentences import visible
+from findings.markdown import visible
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
