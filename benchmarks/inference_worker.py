@@ -32,8 +32,10 @@ def ours(folder: Path, size: int) -> Answer:
     return models.load(folder).predict
 
 
-def torch(folder: Path, size: int) -> Answer:
+def eager(folder: Path, size: int) -> Answer:
     """The same trained weights in torch, eagerly; `size` tokens a batch, sentences of like length together."""
+    import numpy as np
+    import torch
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModel
 
@@ -44,19 +46,17 @@ def torch(folder: Path, size: int) -> Answer:
     model = transformer.TwoHeads(AutoModel.from_config(AutoConfig.from_pretrained(folder)), *heads)
     model.load_state_dict(weights)
     tokenizer = tokens.load(folder / tokens.FILE)
-    return _batched(model.eval(), tokenizer, size)
+    model.eval()
 
-
-def _batched(model: Any, tokenizer: Any, budget: int) -> Answer:
-    import torch
-
-    from findings import tokens
-
-    def answer(sentences: list[str]) -> None:
+    def answer(sentences: list[str]) -> list[Any]:
         encoded = tokens.encode(tokenizer, sentences, [""] * len(sentences))
+        into: list[Any] = [np.zeros((len(sentences), labels)) for labels in heads]
         with torch.inference_mode():
-            for batch in tokens.batches(encoded, budget, tokens.padding_id(tokenizer)):
-                model(*(torch.from_numpy(part) for part in (batch.ids, batch.mask, batch.segments)))
+            for batch in tokens.batches(encoded, size, tokens.padding_id(tokenizer)):
+                parts = model(*(torch.from_numpy(part) for part in (batch.ids, batch.mask, batch.segments)))
+                for target, part in zip(into, parts, strict=True):
+                    target[batch.rows] = part.numpy()
+        return into
 
     return answer
 
@@ -80,7 +80,7 @@ def setfit(folder: Path, size: int) -> Answer:
     return predict
 
 
-KINDS: dict[str, Callable[[Path, int], Answer]] = {"ours": ours, "torch": torch, "pipeline": pipeline, "setfit": setfit}
+KINDS: dict[str, Callable[[Path, int], Answer]] = {"ours": ours, "torch": eager, "pipeline": pipeline, "setfit": setfit}
 
 
 def main() -> None:

@@ -189,9 +189,9 @@ def trained(overrides: Sequence[str], sha256: str) -> str:
         return found
     TELL.print(f"findings train {' '.join(overrides)}")
     own = [f"tracking.experiment={EXPERIMENT}", "tracking.model=findings-benchmark"]
-    subprocess.run(
-        [sys.executable, "-m", "findings", "train", *overrides, *own, "resume=true"], check=False, stdout=sys.stderr
-    )
+    command = [sys.executable, "-m", "findings", "train", *overrides, *own, "resume=true"]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    TELL.print(done.stdout)
     if found := newest(wanted["model"]["family"], sha256, wanted):
         return found
     raise FindingsError(f"`findings train {' '.join(overrides)}` did not come to its end. See what it said above.")

@@ -1,20 +1,25 @@
 """The benchmarks' machinery, at their smallest: what they measure here says nothing."""
 
 import json
+import os
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import REPOSITORY, command
+from conftest import REPOSITORY, SMALL
 from mlflow import MlflowClient
 
-from findings import taxonomy
+from findings import taxonomy, tracking
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import experiments
 import inference_speed
+import inference_worker
 import peer_models
 import peers
 import runs
@@ -24,12 +29,15 @@ QUESTION = "Do longer -- words help?"
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory, corpus):
-    """A store of its own, with two runs that asked something."""
+def bench(tmp_path_factory, store):
+    """A copy of the store, to measure in: the shared one is left alone."""
     folder = tmp_path_factory.mktemp("bench")
-    data = ["data=local", f"data.folder={corpus}"]
-    done = command("train", "-m", *data, "model.characters=5,3", f"question='{QUESTION}'", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    (folder / "mlruns").mkdir()
+    with (
+        closing(sqlite3.connect(store.folder / "mlruns" / "mlflow.db")) as source,
+        closing(sqlite3.connect(folder / "mlruns" / "mlflow.db")) as target,
+    ):
+        source.backup(target)
     return folder
 
 
@@ -38,7 +46,30 @@ def here(bench, monkeypatch, corpus):
     """This process in that store; returns the settings of the dataset."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bench / 'mlruns' / 'mlflow.db'}")
     monkeypatch.chdir(bench)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the peers' environment cannot be made
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     return ["data=local", f"data.folder={corpus}"]
+
+
+@pytest.fixture
+def asked(here):
+    """Two runs that ask the same question in the experiment `asked`: the store's run, and a worse one."""
+    client = tracking.connect({"uri": None, "experiment": "asked"})
+    (source,) = mlflow.search_runs(experiment_names=["findings"], output_format="list")
+    predictions = tracking.read_predictions(source.info.run_id, "validation")
+    worse = predictions.assign(predicted_finding=np.roll(predictions["predicted_finding"], 1))
+    made = []
+    for characters, table in (("5", predictions), ("3", worse)):
+        with mlflow.start_run():
+            mlflow.log_params({**source.data.params, "model.characters": characters})
+            mlflow.log_metrics({k: v for k, v in source.data.metrics.items() if k.startswith(("validation/", "test/"))})
+            mlflow.set_tag("question", QUESTION)
+            tracking.log_predictions("validation", table)
+            made.append(mlflow.active_run().info.run_id)
+    yield made
+    for run_id in made:
+        client.delete_run(run_id)
 
 
 def started(module, monkeypatch, *arguments):
@@ -124,12 +155,10 @@ def test_the_support_vectors_have_learnt(task):
 
 
 def test_ours_and_peers_in_one_table(here, monkeypatch, capsys):
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the peers' environment cannot be made
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    arguments = [*here, "--small", "--ours", "tfidf", "--peers", "svm", "lexicon"]
+    arguments = [*here, *SMALL, "--small", "--ours", "tfidf", "--peers", "svm", "lexicon"]
     started(peers, monkeypatch, *arguments)
     out, err = capsys.readouterr()
+    assert "findings train" not in err
     lines = [line.split("|") for line in out.splitlines() if line.startswith("| ours") or "SVM" in line]
     assert [line[1].strip() for line in lines] == ["ours, TF-IDF", "scikit-learn, TF-IDF and linear SVM"]
     low, high = (float(part) for part in lines[1][2].split("[")[1].rstrip("] ").split(","))
@@ -140,7 +169,6 @@ def test_ours_and_peers_in_one_table(here, monkeypatch, capsys):
     again = capsys.readouterr()
     assert again.out == out
     assert "peer svm: measured before" in again.err
-    assert "findings train" not in again.err
 
 
 # Speed -------------------------------------------------------------------------------------------
@@ -159,15 +187,18 @@ def test_training_is_timed_in_rounds(here, monkeypatch, capsys):
     assert ratio == pytest.approx(rates["ours"] / rates["`run_classification`, batches of 8"], rel=0.1)
 
 
-def test_contestants_answer_by_turns(here, monkeypatch, capsys):
-    started(inference_speed, monkeypatch, *here, "--small", "--contestants", "ours", "torch")
-    out = capsys.readouterr().out
-    assert [line.split("|")[1].strip() for line in out.splitlines() if line.startswith(("| ours,", "| torch"))] == [
-        "ours, ONNX in 8 bits",
-        "torch eager, 256 tokens a batch, as ours",
-    ]
-    assert out.count("aimed for") == 4
+def test_contestants_answer_by_turns(here, monkeypatch, capsys, tmp_path):
+    started(inference_speed, monkeypatch, *here, "--small", "--contestants", "ours", "setfit")
+    out, err = capsys.readouterr()
+    (line,) = (line for line in out.splitlines() if line.startswith("| ours,"))
+    assert "1.00 times as fast" in line
+    assert out.count("aimed for") == 2
     assert "8 bits" in out
+    assert "left out: SetFit's predict" in out
+    (run_id,) = (line.split()[1] for line in err.splitlines() if line.startswith("run "))
+    fitted = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="fitted", dst_path=str(tmp_path))
+    logits = inference_worker.eager(Path(fitted), 256)(["Staff are well supported.", "No."])
+    assert [part.shape for part in logits] == [(2, 4), (2, 13)]
 
 
 def test_a_contestant_that_fails_is_named(tmp_path):
@@ -190,12 +221,12 @@ def test_multiplications_are_those_of_the_matrices():
 # The record of experiments -----------------------------------------------------------------------
 
 
-def test_questions_become_tables_and_words_stay(here, tmp_path, monkeypatch, capsys):
+def test_questions_become_tables_and_words_stay(asked, tmp_path, monkeypatch, capsys):
     record = tmp_path / "experiments.md"
     record.write_text(
         "# Experiments\n\nBy hand.\n\n<!-- runs: Another? -->\n| kept |\n<!-- end of runs -->\n\nDecided.\n"
     )
-    started(experiments, monkeypatch, record)
+    started(experiments, monkeypatch, record, "--experiment", "asked")
     text = record.read_text()
     assert "| kept |" in text
     assert "left as it is, its runs are not in this store: Another?" in capsys.readouterr().err
@@ -204,19 +235,17 @@ def test_questions_become_tables_and_words_stay(here, tmp_path, monkeypatch, cap
     assert [cell.strip() for cell in lines[1][1:3]] == ["characters", "seed"]
     assert [line[1].strip() for line in lines[3:]] == ["5", "3"]
     assert lines[3][5].strip() == ""
-    assert lines[4][5].strip()[0] in "+-"
-    run = MlflowClient().search_runs(
-        [mlflow.get_experiment_by_name("findings").experiment_id], "params.`model.characters` = '3'"
-    )[0]
-    assert f"{run.data.metrics['validation/finding_macro_f1']:.3f} [" in lines[4][3]
-    assert lines[4][-2].strip() == f"`{run.info.run_id[:8]}`"
+    assert lines[4][5].strip().startswith("-0.")
+    metrics = MlflowClient().get_run(asked[1]).data.metrics
+    assert f"{metrics['validation/finding_macro_f1']:.3f} [" in lines[4][3]
+    assert lines[4][-2].strip() == f"`{asked[1][:8]}`"
     record.write_text(text.replace(experiments.OPEN, "**Decision.** Four."))
-    started(experiments, monkeypatch, record)
+    started(experiments, monkeypatch, record, "--experiment", "asked")
     assert record.read_text() == text.replace(experiments.OPEN, "**Decision.** Four.")
 
 
-def test_seeds_of_a_setting_have_a_median(here):
-    found = experiments.asked("findings")["Do longer – words help?"]
+def test_seeds_of_a_setting_have_a_median(asked):
+    found = experiments.asked("asked")["Do longer – words help?"]
     for run, seed in zip(found, ("1", "2"), strict=True):
         run.data.params.update({"model.characters": "3", "seed": seed})
     lines = experiments.table(found, taxonomy.load()).splitlines()
