@@ -4,7 +4,7 @@ import signal
 import pandas as pd
 import pytest
 
-from findings import registry
+from findings import registry, tracking
 from findings.errors import FindingsError
 from findings.evaluation import Comparison
 
@@ -72,7 +72,7 @@ def test_registration_is_not_cut_in_two_by_ctrl_c():
     done = []
 
     def work():
-        with registry._unbroken():
+        with tracking.unbroken():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("whole")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -303,6 +304,8 @@ def _run(config: DictConfig) -> float | None:
         outcome = train(settings)
         report(outcome, settings)
     except FindingsError as error:
+        if "SUBMITIT_EXECUTOR" in os.environ:  # a job of its own, which hands its error back
+            raise CompactHydraException(str(error)) from None
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     return outcome.validation.metrics["finding_macro_f1"].value
