@@ -205,6 +205,15 @@ def validate(overrides: Sequence[str], *, many: bool = True) -> None:
             load([*first[:position], choice, *first[position + 1 :]])
 
 
+def validate_together(overrides: Sequence[str], *, many: bool) -> None:
+    """Check that several processes can train this together, as torchrun starts them: one run of a transformer."""
+    if many or any(o.startswith("sweep=") for o in overrides):
+        raise FindingsError("findings train: torchrun trains one run at a time. Leave out -m and sweep=.")
+    family = load(overrides).model.family
+    if family == "tfidf":
+        raise FindingsError(f"findings train: model={family} trains in one process. Start it without torchrun.")
+
+
 def _choices(override: Override) -> list[str]:
     """The override's values one by one, the first hundred of them; of an interval its two ends."""
     given = override.input_line or ""

@@ -296,8 +296,6 @@ def _run(config: DictConfig) -> float | None:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         if settings["sweep"]:
             return _search(config)
-        if cores.processes() > 1 and settings["model"]["family"] == "tfidf":
-            raise FindingsError("findings train: model=tfidf trains in one process. Start it without torchrun.")
         if cores.rank():
             join(settings)
             return None
