@@ -2,6 +2,7 @@ from importlib import resources
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from findings import config, taxonomy
@@ -60,13 +61,12 @@ def test_experiment_changes_something(name):
     assert config.load([f"experiment={name}"]) != config.load()
 
 
-@pytest.mark.parametrize("name", shipped("sweep"))
-def test_choices_of_a_sweep_are_settings(name):
-    given = yaml.safe_load((CONF / "sweep" / f"{name}.yaml").read_text())
-    if "hydra" not in given:  # a search, whose parameters test_search.py checks
-        assert given["sweep"]["parameters"]
-        return
-    parameters = given["hydra"]["sweeper"]["params"]
+GRIDS = [name for name in shipped("sweep") if config.load([f"sweep={name}"]).sweep is None]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_choices_of_a_grid_are_settings(name):
+    parameters = yaml.safe_load((CONF / "sweep" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     assert parameters
     config.validate([f"sweep={name}", *(f"{key}={values}" for key, values in parameters.items())])
 
@@ -206,6 +206,33 @@ def test_wrong_choice_is_found_beside_other_sweeps(position):
     swept[position] += ",x"
     key = swept[position].partition("=")[0]
     assert f"{key}=x: Value 'x'" in told(swept)
+
+
+def test_a_grid_is_many_runs_and_a_search_is_one():
+    config.validate(["sweep=tfidf", "seed=1,2"], many=False)
+    with pytest.raises(FindingsError, match=r"model\.epochs=3,4 gives several values"):
+        config.validate(["sweep=minilm_search", "model.epochs=3,4"], many=False)
+    assert config.load(["sweep=minilm_search"]).model.family == "minilm"
+
+
+def test_a_search_has_settings_of_its_own():
+    wider = ["sweep.trials=3", "sweep.parameters.epochs.high=9", "+sweep.parameters.batch_size={low:8,high:64}"]
+    sweep = config.load(["sweep=minilm_search", *wider, "~sweep.parameters.heading_noise"]).sweep
+    assert sweep.trials == 3
+    assert sweep.parameters.epochs == {"low": 3, "high": 9}
+    assert sweep.parameters.batch_size == {"low": 8, "high": 64}
+    assert "heading_noise" not in sweep.parameters
+    assert "sweep.trials=x: Value 'x'" in told(["sweep=minilm_search", "sweep.trials=x"])
+    assert "there is no setting 'sweep.tials'" in told(["sweep=minilm_search", "+sweep.tials=3"])
+    assert "there is no setting 'sweep.trials'" in told(["+sweep.trials=3"])
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm"])
+def test_launchers_compose(name):
+    config.validate([f"hydra/launcher={name}", "seed=1,2"])
+    with initialize_config_module(config.MODULE, version_base="1.3"):
+        launcher = compose("train", [f"hydra/launcher={name}"], return_hydra_config=True).hydra.launcher
+    assert launcher._target_.startswith(f"hydra_plugins.hydra_{name.partition('_')[0]}_launcher.")
 
 
 def test_load_leaves_no_trace():

@@ -99,7 +99,7 @@ def test_registration_is_not_cut_in_two_by_ctrl_c():
     done = []
 
     def work():
-        with registry._unbroken():
+        with tracking.unbroken():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("whole")
 

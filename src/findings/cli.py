@@ -262,8 +262,8 @@ def _hydra(program: str, app: str, arguments: list[str]) -> int:
         overrides = [a for a in arguments if not a.startswith("-")]
         many = bool({"-m", "--multirun"} & set(arguments)) or any(a.startswith("hydra.") for a in overrides)
         config.validate(overrides, many=many)
-        if cores.processes() > 1 and (many or any(o.startswith("sweep=") for o in overrides)):
-            raise FindingsError("findings train: torchrun trains one run at a time. Leave out -m and sweep=.")
+        if cores.processes() > 1:
+            config.validate_together(overrides, many=many)
     from findings import training
 
     # A termination is treated like Ctrl-C, so that the run is marked; a process that trains along has none.

@@ -220,6 +220,16 @@ def validate(overrides: Sequence[str], *, many: bool = True) -> None:
             load([*first[:position], choice, *first[position + 1 :]])
 
 
+def validate_together(overrides: Sequence[str], *, many: bool) -> None:
+    """Check that several processes can train this together, as torchrun starts them: one run of a transformer."""
+    if many or any(o.startswith("sweep=") for o in overrides):
+        raise FindingsError("findings train: torchrun trains one run at a time. Leave out -m and sweep=.")
+    model = load(overrides).model
+    if model.family in ("tfidf", "static") or model.teachers:
+        what = f"model={model.family}{' with teachers' if model.teachers else ''}"
+        raise FindingsError(f"findings train: {what} trains in one process. Start it without torchrun.")
+
+
 def _choices(override: Override) -> list[str]:
     """The override's values one by one, the first hundred of them; of an interval its two ends."""
     given = override.input_line or ""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import signal
 import statistics
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,28 +56,12 @@ class Decision:
 def register(name: str, model_uri: str, run_id: str, description: str) -> Version:
     """Register a logged model. Ctrl-C waits until it is whole."""
     chatter = io.StringIO()  # MLflow says on stderr what `report` says better
-    with tracking.lock(store_uri(mlflow.get_tracking_uri())), _unbroken(), redirect_stderr(chatter):
+    with tracking.lock(store_uri(mlflow.get_tracking_uri())), tracking.unbroken(), redirect_stderr(chatter):
         tags = {"description": description, "run_id": run_id, "model_card": f"runs:/{run_id}/{tracking.CARD}"}
         made = mlflow.register_model(model_uri, name, tags=tags)
         told = f"{description}. Its model card is {tracking.CARD} in the run's artifacts and in the model's folder."
         MlflowClient().update_model_version(name, made.version, description=told)
     return Version(name, str(made.version), run_id)
-
-
-@contextmanager
-def _unbroken() -> Iterator[None]:
-    """Hold Ctrl-C back for the length of the block; a no-op outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed:
-            raise KeyboardInterrupt
 
 
 def champion(name: str) -> Version | None:

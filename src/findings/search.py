@@ -14,7 +14,7 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _distribution(name: str, given: Any, config: DictConfig) -> BaseDistribution
         else:
             made = FloatDistribution(low, high, log=parameter.log)
         labels = taxonomy.from_dict(changed(config, {})["taxonomy"])
-        for value in choices or (low, high):
+        for value in choices or (made.low, made.high):
             models.build(changed(config, {name: value})["model"], labels, 0)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise FindingsError(f"{where}: {str(error).splitlines()[0].rstrip('.')}. Give other values.") from error
@@ -189,20 +189,21 @@ class Study:
     def states(self) -> Counter[TrialState]:
         return Counter(trial.state for trial in self.optuna.get_trials(deepcopy=False))
 
-    def next(self, space: Mapping[str, BaseDistribution]) -> tuple[optuna.Trial, FileLock] | None:
-        """A trial to run, with its lock held; None when there are enough."""
-        with self.lock:
-            self.retry()
-            states = self.states()
-            if sum(states[state] for state in (*ENDED, TrialState.RUNNING)) >= self.trials:
-                return None
-            # A sampler of its own for each trial: neither two processes nor a second start propose the same.
-            seed = self.seed * 10_000 + states.total()
-            self.optuna.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-            trial = self.optuna.ask(dict(space))
-            held = self._lock_of(trial.number)
-            held.acquire()
-            return trial, held
+    @contextmanager
+    def next(self, space: Mapping[str, BaseDistribution]) -> Iterator[optuna.Trial | None]:
+        """A trial to run, its lock held for the length of the block; None when there are enough."""
+        with ExitStack() as held:
+            with self.lock:
+                self.retry()
+                states = self.states()
+                trial = None
+                if sum(states[state] for state in (*ENDED, TrialState.RUNNING)) < self.trials:
+                    # A seed of its own for each trial: neither two processes nor a second start propose the same.
+                    seed = self.seed * 10_000 + states.total() - states[TrialState.WAITING]
+                    self.optuna.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+                    trial = self.optuna.ask(dict(space))
+                    held.enter_context(self._lock_of(trial.number))
+            yield trial
 
     def retry(self) -> None:
         """Mark trials as failed whose process is no more, and have them tried again, from where they were."""
@@ -248,10 +249,10 @@ def search(config: DictConfig, overrides: Sequence[str]) -> Found:
         FindingsError: the search or the dataset is not sound, or the store does not answer.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ranges = space(config)
     settings = changed(config, {})
     sweep: Any = OmegaConf.to_container(config.sweep, resolve=True)
     with training.shown() as (console, tell):
+        ranges = space(config)
         built = training.prepare(settings, console, tell)
         tell("opening the store")
         tracking.connect(settings["tracking"])
@@ -259,9 +260,10 @@ def search(config: DictConfig, overrides: Sequence[str]) -> Found:
         study = Study.open(folder, sweep["trials"], settings["seed"], as_they_are(config, ranges))
         with _parent(study, settings, sweep["name"], overrides):
             work = _Work(study, config, built, tell)
-            while (taken := study.next(ranges)) is not None:
-                trial, held = taken
-                with held:
+            while True:
+                with study.next(ranges) as trial:
+                    if trial is None:
+                        break
                     _run(work, trial)
     return found(study, sweep["name"], overrides)
 
@@ -290,7 +292,7 @@ def _parent(study: Study, settings: Mapping[str, Any], name: str, overrides: Seq
         status = "KILLED"
         raise
     finally:
-        with study.lock:
+        with tracking.unbroken(), study.lock:
             if not study.others():
                 tracking.end(run_id, status)
 

@@ -6,10 +6,12 @@ import logging
 import os
 import platform
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -158,6 +160,22 @@ def begin_parent(experiment: str, name: str, overrides: str, resumed: str | None
 
 
 @contextmanager
+def unbroken() -> Iterator[None]:
+    """Hold Ctrl-C back for the length of the block; a no-op outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+
+
+@contextmanager
 def under(run_id: str) -> Iterator[None]:
     """Nest the runs that begin in the block under this one."""
     before = os.environ.get(PARENT_VARIABLE)
@@ -186,10 +204,12 @@ def run(name: str, resumed: str | None = None) -> Iterator[mlflow.ActiveRun]:
         else:
             yield mlflow.start_run(run_name=name, tags=tags | _git_tags())
     except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
+        with unbroken():
+            mlflow.end_run("KILLED")
         raise
     except BaseException:
-        mlflow.end_run("FAILED")
+        with unbroken():
+            mlflow.end_run("FAILED")
         raise
     mlflow.end_run("FINISHED")
 

@@ -19,6 +19,7 @@ from typing import Any
 import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -329,17 +330,14 @@ def _run(config: DictConfig) -> float | None:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         if settings["sweep"]:
             return _search(config)
-        if cores.processes() > 1 and (
-            settings["model"]["family"] in ("tfidf", "static") or settings["model"]["teachers"]
-        ):
-            what = f"model={settings['model']['family']}" + (" with teachers" if settings["model"]["teachers"] else "")
-            raise FindingsError(f"findings train: {what} trains in one process. Start it without torchrun.")
         if cores.rank():
             join(settings)
             return None
         outcome = train(settings)
         report(outcome, settings)
     except FindingsError as error:
+        if "SUBMITIT_EXECUTOR" in os.environ:  # a job of its own, which hands its error back
+            raise CompactHydraException(str(error)) from None
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     return outcome.validation.metrics["finding_macro_f1"].value

@@ -155,7 +155,7 @@ class TransformerClassifier:
             bf16=on_gpu and torch.cuda.is_bf16_supported(),
             use_cpu=not on_gpu,
             ddp_backend="gloo" if cores.processes() > 1 and not on_gpu else None,
-            ddp_find_unused_parameters=True,
+            ddp_find_unused_parameters=self.settings.get("name") is not None,  # MiniLM has none
             dataloader_pin_memory=on_gpu,
             seed=self.seed,
             data_seed=self.seed,
@@ -485,7 +485,8 @@ def _together() -> Iterator[None]:
 def _threads() -> Iterator[None]:
     """As many threads as there are cores for this process, shared with those that train beside it here."""
     before = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
+    asked = os.environ.get("OMP_NUM_THREADS")
+    if asked is None or (asked == "1" and cores.processes() > 1):  # torchrun sets 1 where nothing is asked
         torch.set_num_threads(max(1, cores.available() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
         yield
