@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from findings import models, taxonomy
+from findings import manifest, models, taxonomy
 from findings.errors import FindingsError
 from findings.models import bare_heading
 
@@ -231,11 +231,13 @@ def test_saving_twice_overwrites(model, saved):
 def change(folder, **values):
     path = folder / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+    manifest.write(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"family": "tfidf"}', "\x00\x01"])
 def test_torn_card_is_refused_in_one_line(saved, text):
     (saved / "model.json").write_text(text, encoding="utf-8")
+    manifest.write(saved)
     with pytest.raises(FindingsError, match=r"model\.json: not a model of ours") as caught:
         models.load(saved)
     assert "\n" not in str(caught.value)
@@ -243,6 +245,7 @@ def test_torn_card_is_refused_in_one_line(saved, text):
 
 def test_card_that_is_not_text_is_refused(saved):
     (saved / "model.json").write_bytes(b"\xff\xfe\xfa")
+    manifest.write(saved)
     with pytest.raises(FindingsError, match="not a model of ours"):
         models.load(saved)
 
@@ -260,13 +263,22 @@ def test_card_that_is_not_text_is_refused(saved):
 )
 def test_card_with_a_wrong_part_is_refused(saved, values):
     change(saved, **values)
-    with pytest.raises(FindingsError, match=r"model\.json"):
+    with pytest.raises(FindingsError, match=r"model\.json: (not a model of ours|'findings' is empty)"):
         models.load(saved)
 
 
 def test_card_of_a_family_to_come_is_refused(saved):
     change(saved, family="oracle")
     with pytest.raises(FindingsError, match=r"unknown family 'oracle'.*tfidf"):
+        models.load(saved)
+
+
+@pytest.mark.parametrize("name", ["model.json", "tfidf.skops", "manifest.json"])
+def test_a_changed_byte_is_refused_whatever_file_it_is_in(saved, name):
+    data = bytearray((saved / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (saved / name).write_bytes(bytes(data))
+    with pytest.raises(FindingsError, match="not the file that was stored with the model"):
         models.load(saved)
 
 

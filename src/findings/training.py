@@ -101,8 +101,9 @@ def train(settings: Mapping[str, Any]) -> Outcome:
         FindingsError: the dataset is not sound, or the store does not answer.
     """
     with shown() as (console, tell):
+        # Settings out of range end here, before the dataset is built.
+        models.build(settings["model"], taxonomy.from_dict(settings["taxonomy"]), int(settings["seed"]))
         built = prepare(settings, console, tell)
-        models.build(settings["model"], built.taxonomy, int(settings["seed"]))  # settings out of range end here
         tell("opening the store")
         tracking.connect(settings["tracking"])
         checkpoints = Checkpoints.of(settings, built)
