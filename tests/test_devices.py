@@ -88,9 +88,10 @@ def test_two_processes_train_one_model_and_the_first_alone_tells_and_tracks(brok
         assert process.returncode == 0, warned
     client, (run,) = runs(folder)  # both trainings and both processes: one run
     assert run.info.status == "FINISHED"
-    assert told.count("registered as findings version 1") == 1
+    assert told.count("registered as findings version") == 1
     assert told.count(f"run {run.info.run_id}") == 1
-    assert len(client.search_model_versions("name='findings'")) == 1
+    # The broken training may have come as far as its own registration.
+    assert {version.run_id for version in client.search_model_versions("name='findings'")} == {run.info.run_id}
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "epoch/finding_macro_f1")]
     assert max(steps) == 16
     assert run.data.metrics["train/finding_macro_f1"] > 0.5

@@ -93,6 +93,7 @@ def test_a_setting_is_searched_as_what_it_is():
     ("override", "told"),
     [
         ("sweep.trials=0", "sweep.trials=0: give 1 or more"),
+        ("model.teachers=[champion]", "a search learns from labels alone"),
         ("sweep.name='../up'", "sweep.name=../up: give letters"),
         ("sweep.metrics=[accuracy]", "give one or more of finding_macro_f1, themes_micro_f1"),
         ("sweep.metrics=[]", "give one or more of finding_macro_f1"),

@@ -118,7 +118,7 @@ def test_a_team_trains_registers_and_scores_through_the_server(server, corpus, t
     done = findings(*training, cwd=tmp_path, uri=server.address)
     assert done.returncode == 0, done.stderr
     assert "champion: there was no champion yet" in done.stdout
-    assert not list(tmp_path.iterdir())  # nothing is kept on this side
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing is kept on this side
 
     def ask(path, **question):
         url = f"{server.address}/api/2.0/mlflow/{path}"

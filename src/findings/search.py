@@ -39,6 +39,9 @@ from findings.store import home
 CUTS = 3
 """So often a trial may be cut off by a kill before it is given up: it may be the trial that kills."""
 
+FIXED = ("family", "teachers")
+"""Settings of a model that are not searched."""
+
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -83,6 +86,8 @@ def space(config: DictConfig) -> dict[str, BaseDistribution]:
         raise FindingsError(f"sweep.name={sweep.name}: give letters, digits, - and _ alone.")
     if not sweep.metrics or not set(sweep.metrics) <= set(evaluation.FIGURES):
         raise FindingsError(f"sweep.metrics={sweep.metrics}: give one or more of {', '.join(evaluation.FIGURES)}.")
+    if config.model.teachers:
+        raise FindingsError("model.teachers: a search learns from labels alone. Leave them out.")
     if not sweep.parameters:
         raise FindingsError("sweep.parameters: there is nothing to search. Name settings of the model.")
     return {str(name): _distribution(str(name), given, config) for name, given in sweep.parameters.items()}
@@ -90,8 +95,8 @@ def space(config: DictConfig) -> dict[str, BaseDistribution]:
 
 def _distribution(name: str, given: Any, config: DictConfig) -> BaseDistribution:
     where = f"sweep.parameters.{name}"
-    if name == "family" or name not in config.model:
-        known = ", ".join(str(key) for key in config.model if key != "family")
+    if name in FIXED or name not in config.model:
+        known = ", ".join(str(key) for key in config.model if key not in FIXED)
         raise FindingsError(f"{where}: the model has no such setting. Choose from: {known}.")
     made: BaseDistribution
     try:
