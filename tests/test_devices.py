@@ -51,7 +51,8 @@ def together(arguments, folder):
 
 
 def runs(folder):
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    uri = f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri, registry_uri=uri)  # else the registry that another test has set
     return client, client.search_runs([client.get_experiment_by_name("findings").experiment_id])
 
 
