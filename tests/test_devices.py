@@ -56,7 +56,7 @@ def runs(folder):
     return client, client.search_runs([client.get_experiment_by_name("findings").experiment_id])
 
 
-# Once in some ten runs the two processes waited for each other for minutes; the cause is not found yet.
+# In one of seven runs the two processes waited for each other for minutes; the cause is not found yet.
 TOGETHER = pytest.mark.skipif("FINDINGS_TEST_TORCHRUN" not in os.environ, reason="FINDINGS_TEST_TORCHRUN is not set")
 
 
