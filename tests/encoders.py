@@ -1,6 +1,7 @@
 """A tiny encoder, written to disk as a hub would hand it out."""
 
 import torch
+from corpora import write_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -30,6 +31,23 @@ def write_encoder(folder, texts, width=32):
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def write_ground(folder):
+    """A corpus and a tiny encoder that knows its words; returns the overrides that train it quickly."""
+    corpus = write_corpus(folder / "corpus")
+    texts = [path.read_text(encoding="utf-8") for path in (corpus / "documents").iterdir()]
+    encoder = write_encoder(folder / "encoder", texts)
+    return ["model=encoder", f"model.name={encoder}", "data=local", f"data.folder={corpus}"]
+
+
+QUICK_LEARNER = (
+    "model.learning_rate=3e-3",
+    "model.head_learning_rate=1e-2",
+    "model.average=0.8",
+    "model.batch_size=8",
+    "model.checkpoint_steps=10",
+)
 
 
 def _words(text):

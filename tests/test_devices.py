@@ -11,28 +11,22 @@ import mlflow
 import psutil
 import pytest
 from conftest import command
-from corpora import write_corpus
-from encoders import write_encoder
+from encoders import QUICK_LEARNER, write_ground
 
 from findings.transformer import CHECKPOINT
 
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ground")
-    corpus = write_corpus(folder / "corpus")
-    texts = [path.read_text(encoding="utf-8") for path in (corpus / "documents").iterdir()]
-    encoder = write_encoder(folder / "encoder", texts)
-    rates = ["model.learning_rate=3e-3", "model.head_learning_rate=1e-2", "model.average=0.8"]
-    length = ["model.epochs=16", "model.patience=16", "model.batch_size=8", "model.checkpoint_steps=10"]
-    return ["train", "model=encoder", f"model.name={encoder}", "data=local", f"data.folder={corpus}", *rates, *length]
+    ground = write_ground(tmp_path_factory.mktemp("ground"))
+    return ["train", *ground, *QUICK_LEARNER, "model.epochs=16", "model.patience=16"]
 
 
 @contextmanager
 def together(arguments, folder):
     """torchrun with two processes, ended in the end with those that it started."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "findings"]
+    torchrun = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2 -m findings".split()]
     process = subprocess.Popen(
         [*torchrun, *arguments],
         cwd=folder,

@@ -9,8 +9,7 @@ import mlflow
 import pytest
 import torch
 from conftest import COMMAND
-from corpora import write_corpus
-from encoders import write_encoder
+from encoders import write_ground
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
@@ -25,15 +24,12 @@ QUICK = ["model.epochs=3", "model.batch_size=16", "model.average=0.5", "~sweep.p
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
     """A corpus and a tiny encoder, as overrides; one thread, as small tensors want it."""
-    folder = tmp_path_factory.mktemp("ground")
-    corpus = write_corpus(folder / "corpus")
-    texts = [path.read_text(encoding="utf-8") for path in (corpus / "documents").iterdir()]
-    encoder = write_encoder(folder / "encoder", texts)
+    overrides = write_ground(tmp_path_factory.mktemp("ground"))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield ["sweep=minilm_search", "model=encoder", f"model.name={encoder}", "data=local", f"data.folder={corpus}"]
+        yield ["sweep=minilm_search", *overrides]
     torch.set_num_threads(before)
 
 

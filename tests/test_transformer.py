@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import COMMAND, command
-from corpora import write_corpus
-from encoders import write_encoder
+from encoders import QUICK_LEARNER, write_encoder, write_ground
 from test_tfidf import LABELS, same, small
 
 from findings import models, transformer
@@ -207,13 +206,7 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
 
 @pytest.fixture
 def training(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus")
-    texts = [path.read_text(encoding="utf-8") for path in (corpus / "documents").iterdir()]
-    encoder = write_encoder(tmp_path / "encoder", texts)
-    rates = ["model.learning_rate=3e-3", "model.head_learning_rate=1e-2", "model.average=0.8"]
-    length = ["model.epochs=50", "model.patience=50", "model.batch_size=8", "model.checkpoint_steps=10"]
-    name = ["model=encoder", f"model.name={encoder}"]
-    return ["train", "data=local", f"data.folder={corpus}", *name, *rates, *length]
+    return ["train", *write_ground(tmp_path), *QUICK_LEARNER, "model.epochs=50", "model.patience=50"]
 
 
 def finished(folder):

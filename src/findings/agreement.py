@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from findings.annotations import Corpus, Vote, inert, make_folder, write_table
+from findings.annotations import Corpus, Vote, inert, write_table
 from findings.calibration import Array
 from findings.errors import FindingsError
 from findings.evaluation import Interval, bootstrap_weights, interval
+from findings.files import make_folder, write_text
 from findings.sentences import sentences
 from findings.taxonomy import Taxonomy
 
@@ -293,14 +294,7 @@ def write(path: Path, found: Agreement) -> None:
     check_ending(path)
     text = markdown(found) if path.suffix == ".md" else json.dumps(found.as_dict(), indent=1) + "\n"
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise FindingsError(f"{path}: {error.strerror}. Nothing half-written is left.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)
 
 
 def check_ending(path: Path) -> None:

@@ -26,6 +26,7 @@ from typing import Protocol
 from findings import documents
 from findings.documents import Document
 from findings.errors import FindingsError
+from findings.files import make_folder
 from findings.sentences import fingerprint
 from findings.taxonomy import MAX_THEMES, Taxonomy
 
@@ -304,19 +305,6 @@ def write_pass(folder: Path, votes: Iterable[Vote]) -> list[Path]:
         rows = ((v.sentence_id, v.finding, " ".join(v.themes), v.annotator, v.reason) for v in given)
         write_table(folder / f"{document_id}.csv", PASS_COLUMNS, rows)
     return [folder / f"{document_id}.csv" for document_id in by_document]
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, with those above it.
-
-    Raises:
-        FindingsError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "is a file, not a folder" if folder.is_file() else error.strerror
-        raise FindingsError(f"{folder}: {reason}. Give another folder with --out.") from error
 
 
 # Checks -------------------------------------------------------------------------------------------

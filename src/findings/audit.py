@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
 from findings import dataset, models
-from findings.annotations import InvalidCorpusError, Violation, inert, make_folder, write_table
+from findings.annotations import InvalidCorpusError, Violation, inert, write_table
 from findings.calibration import Array
 from findings.errors import FindingsError
+from findings.files import make_folder
 from findings.models import Examples, Predictions
 from findings.taxonomy import Taxonomy
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from findings import __version__
 from findings.errors import FindingsError
+from findings.files import make_folder, write_text
 
 HYDRA_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
@@ -329,14 +330,7 @@ def _data_card(options: argparse.Namespace) -> int:
     if options.check:
         print(f"{path}: its figures are not those of the data. `findings data card` writes them anew.")
         return 1
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(after, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise FindingsError(f"{path}: {error.strerror}. Nothing half-written is left.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, after)
     print(f"{path}: its figures were written anew")
     return 0
 
@@ -654,7 +648,7 @@ def _annotate_queue(options: argparse.Namespace) -> int:
         "uncertainty": [round(float(uncertain[i]), 3) for i in chosen],
         "finding": [model.taxonomy.finding_ids[predictions.findings[i]] for i in chosen],
     }
-    annotations.make_folder(options.out.parent)
+    make_folder(options.out.parent)
     tasks.write(options.out, [found[i] for i in chosen], extra)
     for message in failed:
         print(message, file=sys.stderr)

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, Template, select_autoescape
+from jinja2 import Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from findings import markdown, plots, registry, tracking
-from findings.annotations import make_folder
 from findings.errors import FindingsError
 from findings.evaluation import SAMPLES
-from findings.pages import csp_hash, finalize
+from findings.files import make_folder, write_text
+from findings.pages import csp_hash, templates
 from findings.registry import DECISIVE, Decision, Match, Version
 from findings.tracking import Record
 
@@ -286,13 +286,7 @@ def _data_uri(figure: Figure) -> Markup:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("findings", "."),
-        autoescape=select_autoescape(["html"]),
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     css = resources.files("findings").joinpath("comparison.css").read_text(encoding="utf-8")
     environment.globals |= {"css": Markup(css), "css_hash": Markup(csp_hash(css))}
     return environment.get_template("comparison.html")
@@ -320,11 +314,4 @@ def write(report: Report, path: Path) -> None:
     check_ending(path)
     text = FORMATS[path.suffix](report)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise FindingsError(f"{path}: {error.strerror}. Nothing half-written is left.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)

@@ -38,6 +38,7 @@ from findings.forms import Rows
 from findings.markdown import visible
 from findings.models import Model, Predictions
 from findings.reading import MARKS, OTHER_MARK, join
+from findings.sentences import encodable
 
 log = logging.getLogger("findings.endpoint")
 
@@ -358,7 +359,7 @@ class Endpoint:
             extract = await self.parsers.read(path)
         served = self.served
         found = extract.sentences
-        rows = Rows([_whole(s.text) for s in found], [_whole(s.heading) for s in found])
+        rows = Rows([encodable(s.text) for s in found], [encodable(s.heading) for s in found])
         predictions = await self._predict(call, served, rows, time.monotonic())  # reading has a limit of its own
         taxonomy = served.model.taxonomy
         told = [
@@ -387,7 +388,7 @@ class Endpoint:
         text = data.get("text") if isinstance(data, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise Refused(400, "Send an object with 'text', which is not empty.")
-        return _whole(text).encode("utf-8")
+        return encodable(text).encode("utf-8")
 
 
 # Parts of an answer -------------------------------------------------------------------------------
@@ -419,11 +420,6 @@ def _asset(name: str) -> bytes:
 @cache
 def _mlflow_version() -> str:
     return metadata.version("mlflow")
-
-
-def _whole(text: str) -> str:
-    """Half surrogate pairs, which no tokenizer takes, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # What a client may send ---------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 from findings import annotations as corpora
 from findings.annotations import Annotation, Corpus, InvalidCorpusError, Violation, read_table
 from findings.errors import FindingsError
+from findings.files import make_folder
 from findings.models import Predictions, theme_lists
 from findings.sentences import fingerprint
 from findings.tasks import Task
@@ -117,7 +118,7 @@ def export(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FindingsError(f"{folder}: is there already. Give a new folder with --out.")
-    corpora.make_folder(folder.parent)
+    make_folder(folder.parent)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
             made = Path(temporary) / folder.name
@@ -397,7 +398,7 @@ def write(folder: Path, found: Iterable[Annotation]) -> list[Path]:
     by_document: dict[str, list[Annotation]] = {}
     for a in sorted(found, key=lambda a: (a.document_id, a.start)):
         by_document.setdefault(a.document_id, []).append(a)
-    corpora.make_folder(folder)
+    make_folder(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
             made = [Path(temporary) / f"{document_id}.csv" for document_id in by_document]

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from findings import markdown, tracking
+from findings import manifest, markdown, tracking
 from findings.evaluation import HEADLINE, METRICS
 from findings.tracking import Record
 
@@ -34,9 +34,10 @@ UNKNOWN = "not recorded"
 
 
 def log(run_id: str, folder: Path) -> None:
-    """Write the card of a run into its model's folder and record it as the run's artifact."""
+    """Write the card of a run into its model's folder, manifest included, and record it as the run's artifact."""
     card = text(run_id)
     (folder / tracking.CARD).write_text(card, encoding="utf-8")
+    manifest.write(folder)
     tracking.log_text(run_id, card, tracking.CARD)
 
 

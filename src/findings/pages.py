@@ -29,6 +29,7 @@ from findings import __version__, parsed
 from findings.about import JUDGEMENTS, UNREADABLE, About, Judgement
 from findings.annotations import inert
 from findings.errors import FindingsError
+from findings.files import whole
 from findings.markdown import escaped, table, visible
 from findings.reading import MARKS, OTHER_MARK, UNSURE, Labelled, Reading
 from findings.taxonomy import NONE, Taxonomy
@@ -127,12 +128,8 @@ def write(reading: Reading, folder: Path, name: str, taxonomy: Taxonomy, day: da
     labelled_by = f"{reading.labelled_by} on {day.isoformat()}"
     for ending, render in FORMATS.items():
         path = folder / f"{name}.{ending}"
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with whole(path) as temporary:
             temporary.write_bytes(render(reading, taxonomy, labelled_by))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         written.append(path)
     return written
 
@@ -289,17 +286,22 @@ def _tints(rows: list[Row]) -> list[list[int]]:
     return [[-(-TINTS * n // m) for n, m in zip(row.counts, most, strict=True)] for row in rows]
 
 
-@cache
-def _template() -> Template:
-    """The page, compiled once. Style and script stand in files of their own; the page allows just
-    these two by their hashes, so that nothing which slipped in from a document could run."""
-    environment = Environment(
+def templates() -> Environment:
+    """Templates of pages: what is put in is escaped, and shown where it would be hidden."""
+    return Environment(
         loader=PackageLoader("findings", "."),
         autoescape=select_autoescape(["html"]),
         finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def _template() -> Template:
+    """The page, compiled once. Style and script stand in files of their own; the page allows just
+    these two by their hashes, so that nothing which slipped in from a document could run."""
+    environment = templates()
     environment.globals |= {
         "mark": _mark,
         "sure": _sure,

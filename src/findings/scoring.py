@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from findings import piles
-from findings.annotations import make_folder
 from findings.errors import FindingsError
+from findings.files import make_folder, whole
 from findings.models import Model, theme_lists
 from findings.piles import Pile
 
@@ -209,26 +209,19 @@ def _there(out: Path, rows: int, parts: int) -> int:
 @contextmanager
 def _writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet file that gets its name when it is whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             yield writer
-        temporary.replace(path)
     except OSError as error:
         raise _full(path.parent, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _written(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _full(path.parent, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _full(out: Path, error: OSError) -> FindingsError:

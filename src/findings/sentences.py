@@ -148,6 +148,11 @@ def plain(text: str, form: str = "text") -> str:
     return " ".join(text.replace("\u00ad", "").split())
 
 
+def encodable(text: str) -> str:
+    """The text as UTF-8 can hold it: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def fingerprint(text: str) -> str:
     """SHA-256 (hexadecimal) of the lower-cased letters and digits of a sentence: the same through
     changes of white space, quotes and hyphens, and with or without the targets of Markdown's links.

@@ -21,6 +21,7 @@ from findings import tokens
 from findings.calibration import Scores
 from findings.errors import FindingsError
 from findings.models import Examples, Progress, Watch, ignore
+from findings.sentences import encodable
 from findings.taxonomy import Taxonomy
 
 FILE = "static.safetensors"
@@ -223,7 +224,7 @@ def features(tokenizer: Tokenizer, sentences: Sequence[str], headings: Sequence[
 def _pieces(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The word pieces of all texts one after another, and the text that each is of."""
     different = {text: number for number, text in enumerate(dict.fromkeys(texts))}  # headings come many times
-    encodings = tokenizer.encode_batch_fast(list(map(tokens.encodable, different)), add_special_tokens=False)
+    encodings = tokenizer.encode_batch_fast(list(map(encodable, different)), add_special_tokens=False)
     ids = [encodings[different[text]].ids for text in texts]
     lengths = [len(part) for part in ids]
     flat = np.fromiter((i for part in ids for i in part), dtype=np.int64, count=sum(lengths))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from findings.errors import FindingsError
+from findings.sentences import encodable
 
 FILE = "tokenizer.json"
 MAX_TOKENS = 192
@@ -75,11 +76,6 @@ def encode(tokenizer: Tokenizer, sentences: Sequence[str], headings: Sequence[st
     pairs = [(h, s) if h else s for s, h in zip(map(encodable, sentences), map(encodable, headings), strict=True)]
     encodings = tokenizer.encode_batch(pairs)
     return Tokens([e.ids for e in encodings], [e.type_ids for e in encodings])
-
-
-def encodable(text: str) -> str:
-    """The text as the tokenizer takes it: lone surrogates, which no UTF-8 can hold, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def batches(tokens: Tokens, budget: int, padding: int) -> Iterator[Batch]:

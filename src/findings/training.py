@@ -32,7 +32,6 @@ from findings import (
     cores,
     dataset,
     evaluation,
-    manifest,
     model_card,
     models,
     registry,
@@ -46,6 +45,7 @@ from findings import (
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
+from findings.files import make_folder, write_text
 from findings.models import Examples, Model, Progress
 from findings.registry import Decision, Version
 from findings.store import home, store_uri
@@ -70,11 +70,16 @@ def build_dataset(settings: Mapping[str, Any], tell: Callable[[str], object] = s
     folder = _folder(data)
     if "reports" not in data:
         return dataset.build(folder, name=name, source=source, taxonomy=labels)
-    marks = Path(data.get("standoff") or standoff.default_folder()) if "standoff" in data else folder
-    pdfs = Path(data["reports"] or standoff.reports_folder(marks))
+    marks, pdfs = _reports(data)
     if "standoff" in data:
         return dataset.build_all(folder, marks, pdfs, name=name, taxonomy=labels, tell=tell)
     return dataset.build_standoff(folder, pdfs, name=name, source=source, taxonomy=labels, tell=tell)
+
+
+def _reports(data: Mapping[str, Any]) -> tuple[Path, Path]:
+    """The annotations of a dataset's published reports, and the folder of their PDFs."""
+    marks = Path(data["standoff"] or standoff.default_folder()) if "standoff" in data else _folder(data)
+    return marks, Path(data["reports"] or standoff.reports_folder(marks))
 
 
 def _folder(data: Mapping[str, Any]) -> Path:
@@ -184,7 +189,6 @@ def _record(
         size = sum(file.stat().st_size for file in folder.rglob("*"))
         tracking.log_cost(run_id, seconds, _speed(model, examples["test"].sentences), size)
         model_card.log(run_id, folder)
-        manifest.write(folder)  # the card is one of its files
         info = serving.log(folder)
         if model.fitted is not None and model.fitted is not model.classifier:
             tracking.log_fitted(run_id, model.fitted, model.classifier)
@@ -199,16 +203,16 @@ def _record(
 
 
 def _silver(settings: Mapping[str, Any], built: Built, tell: Callable[..., None]) -> Examples | None:
-    """What the teachers say of the unlabelled sentences at hand; None without teachers."""
+    """What the teachers say of the training sentences, and of those without labels in the dataset's
+    reports at hand; None without teachers."""
     known = settings["tracking"]["model"]
     if not settings["model"]["teachers"]:
         return None
     teachers = [registry.load(registry.find(known, reference)) for reference in settings["model"]["teachers"]]
-    marks = Path(settings["data"].get("standoff") or standoff.default_folder())
-    pdfs = Path(settings["data"].get("reports") or standoff.reports_folder(marks))
-    frame = silver.unlabelled(built, marks, pdfs, tell)
-    gold = built.rows["train"][["sentence", "heading"]]
-    return silver.label(pd.concat([frame, gold], ignore_index=True), teachers, tell)
+    frames = [built.rows["train"][["sentence", "heading"]]]
+    if "reports" in settings["data"]:
+        frames.append(silver.unlabelled(built, *_reports(settings["data"]), tell))
+    return silver.label(pd.concat(frames, ignore_index=True), teachers, tell)
 
 
 def name(settings: Mapping[str, Any], built: Built) -> str:
@@ -266,10 +270,8 @@ class Checkpoints:
 
     def remember(self, run_id: str) -> None:
         """Note which run the checkpoints belong to."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "run.json.part"
-        part.write_text(json.dumps({"run_id": run_id}), encoding="utf-8")
-        part.replace(self.folder / "run.json")
+        make_folder(self.folder)
+        write_text(self.folder / "run.json", json.dumps({"run_id": run_id}))
 
     def clear(self) -> None:
         """Delete them."""
