@@ -120,15 +120,32 @@ def _variety(rows: pd.DataFrame) -> str:
 
 
 def _passes(corpus: Path, taxonomy: Taxonomy) -> list[str]:
-    folders = [corpus / "passes" / name for name in ("first", "second", "adjudicated")]
-    first, second, third = (corpora.read_pass(folder, taxonomy) for folder in folders)
+    folders = [corpus / "passes" / name for name in ("first", "second", "adjudicated", "third", "settled")]
+    first, second, decided, third, settled = (corpora.read_pass(folder, taxonomy) for folder in folders)
     entries = corpora.read_corpus(corpus).documents
     kinds = {entry.document_id: entry.kind.replace("_", " ") for entry in entries}
     found = agreement.measure(first, second, taxonomy, kinds)
     heads = ["sentences with two passes", "", *(name.replace("_", " ") for name in agreement.FIGURES)]
     lines = [("all", found.sentences, found.figures), *((k.kind, k.sentences, k.figures) for k in found.kinds)]
     table = _markdown(heads, ([name, n, *(str(f[x]) for x in agreement.FIGURES)] for name, n, f in lines))
-    return [table, _decided(first, second, third)]
+    return [table, _decided(first, second, decided), _third(second, decided, third, settled, taxonomy)]
+
+
+def _third(
+    second: Iterable[corpora.Vote],
+    decided: Iterable[corpora.Vote],
+    third: tuple[corpora.Vote, ...],
+    settled: Sequence[corpora.Vote],
+    taxonomy: Taxonomy,
+) -> str:
+    """How far the third pass agrees with what the first two came to."""
+    before = {vote.sentence_id: vote for vote in (*second, *decided)}
+    found = agreement.measure(tuple(before.values()), third, taxonomy).figures
+    told = ", ".join(f"{name.replace('_', ' ')} {found[name]}" for name in agreement.FIGURES)
+    return (
+        f"The third pass, over {len(third):,} sentences, against what the first two came to: {told}. "
+        f"{len(settled):,} findings on which it differs were settled by one more session.\n"
+    )
 
 
 def _decided(first: Iterable[corpora.Vote], second: Iterable[corpora.Vote], third: Sequence[corpora.Vote]) -> str:
