@@ -1,9 +1,11 @@
-"""`findings serve` beside plain `mlflow models serve` of the same champion: time to answer, memory, start.
+"""`findings serve` beside plain `mlflow models serve`, of the same champion and of its weights in torch: time to
+answer, memory, start.
 
     python benchmarks/endpoint_latency.py [--rounds 3] [--requests 400] [--workers 1]
 
-Both servers run at the same time on this machine and are asked in turns, one sentence a request over
-connections that are kept, so that whatever else the machine does slows both. Prints a Markdown table.
+All servers run at the same time on this machine and are asked in turns, one sentence a request over
+connections that are kept, so that whatever else the machine does slows all. Prints a Markdown table. A
+champion without torch weights (TF-IDF, the fast student) has no server in torch.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from findings import store
+import mlflow
+import runs
+from mlflow import MlflowClient
+
+from findings import registry, store
 
 CONCURRENCY = (1, 4, 16)
 SENTENCES = [
@@ -136,6 +142,28 @@ def memory(group: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def plain(model: str) -> list[str]:
+    return ["mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
+
+
+def in_torch(folder: Path) -> Path | None:
+    """The champion's weights in torch, saved as a pyfunc in a folder; None where it was not trained so."""
+    runs.connect()
+    run_id = registry.require_champion("findings").run_id
+    if not MlflowClient().list_artifacts(run_id, "fitted"):
+        return None
+    fitted = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="fitted", dst_path=str(folder))
+    here = Path(__file__).parent
+    mlflow.pyfunc.save_model(
+        folder / "torch",
+        python_model=str(here / "torch_endpoint.py"),
+        artifacts={"fitted": fitted},
+        code_paths=[str(here / "inference_worker.py"), str(here / "peer_models.py")],
+        pip_requirements=["findings"],
+    )
+    return folder / "torch"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="findings serve beside mlflow models serve.")
     parser.add_argument("--rounds", type=int, default=3)
@@ -145,14 +173,13 @@ def main() -> None:
     workers = ["--workers", str(options.workers)]
     commands = {
         "findings serve": ["findings", "serve", *workers],
-        "mlflow models serve": [
-            *("mlflow", "models", "serve", "-m", "models:/findings@champion", "--env-manager", "local"),
-            *workers,
-        ],
+        "mlflow models serve": [*plain("models:/findings@champion"), *workers],
     }
     took: dict[tuple[str, int], list[float]] = defaultdict(list)
     whole: dict[tuple[str, int], float] = defaultdict(float)
     with ExitStack() as stack:
+        if (saved := in_torch(Path(stack.enter_context(tempfile.TemporaryDirectory())))) is not None:
+            commands["mlflow models serve, torch"] = [*plain(str(saved)), *workers]
         servers = [stack.enter_context(started(name, command, free_port())) for name, command in commands.items()]
         for server in servers:
             asyncio.run(ask(server.port, 50, 4))

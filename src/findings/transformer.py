@@ -216,6 +216,11 @@ class TransformerClassifier:
             )
         encoder.set_attn_implementation(attention)
 
+    def attention(self) -> tuple[int, int]:
+        """The encoder's attention heads and its width."""
+        assert self.model is not None
+        return int(self.model.encoder.config.num_attention_heads), int(self.model.encoder.config.hidden_size)
+
     def save(self, folder: Path) -> None:
         """Write the torch weights (safetensors), the encoder's configuration and the tokenizer: what
         further training or another export starts from."""
