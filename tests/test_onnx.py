@@ -60,7 +60,9 @@ def test_only_matrix_products_are_in_eight_bits(fast):
 
     graph = library.load_from_string(fast.graph).graph
     kinds = [node.op_type for node in graph.node]
-    assert kinds.count("MatMulInteger") + kinds.count("DynamicQuantizeMatMul") >= 12
+    layers = 2
+    assert kinds.count("QAttention") == layers
+    assert kinds.count("MatMulInteger") >= 3 * layers + 2, "the rest of the layers, and the heads"
     vectors = next(i for i in graph.initializer if "word_embeddings" in i.name)
     assert vectors.data_type == library.TensorProto.FLOAT
 
