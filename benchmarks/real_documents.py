@@ -1,6 +1,6 @@
-"""What the champion reaches on annotated sentences of real documents: the README's figures.
+"""What a model reaches on annotated sentences of real documents: the README's figures.
 
-    python benchmarks/real_documents.py sentences.jsonl [more.jsonl ...]
+    python benchmarks/real_documents.py sentences.jsonl [more.jsonl ...] [--model VERSION]
 
 Each line of a file is an object with `sentence`, `finding`, `themes`, perhaps `heading`, and the
 document it is from as `source_file_id` or `file`. Such text is not part of this repository.
@@ -8,7 +8,7 @@ document it is from as `source_file_id` or `file`. Such text is not part of this
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import pandas as pd
 
@@ -16,11 +16,15 @@ from findings import evaluation, registry, tracking
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--model", default="champion", help="champion, latest, a version or a run id")
+    given = parser.parse_args()
     tracking.connect({"uri": None, "experiment": "findings"}, create=False)
-    version = registry.require_champion("findings")
+    version = registry.find("findings", given.model)
     model = registry.load(version)
     print(f"{version}, run {version.run_id}")
-    for path in sys.argv[1:]:
+    for path in given.files:
         rows = pd.read_json(path, lines=True, dtype=False)
         column = next(name for name in ("source_file_id", "file") if name in rows)
         rows = rows.assign(sentence_id=rows["id"], document_id=rows[column].astype(str))

@@ -55,7 +55,7 @@ MAX_DESCRIPTION = 2**30
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "words": (lambda n: 1 <= n <= 5, "1 to 5"),
-    "characters": (lambda n: 2 <= n <= 8, "2 to 8"),
+    "characters": (lambda n: n == 0 or 2 <= n <= 8, "2 to 8, or 0 for none"),
     "C": (lambda c: c > 0, "a number above 0"),
     "C_themes": (lambda c: c > 0, "a number above 0"),
     "class_weight": (lambda w: w in (None, "balanced"), "balanced or null"),
@@ -97,12 +97,13 @@ class TfidfClassifier:
         def words() -> TfidfVectorizer:
             return TfidfVectorizer(ngram_range=(1, settings["words"]), token_pattern=r"\w+", **shared)
 
-        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, settings["characters"]), min_df=2, **shared)
+        longest = settings["characters"]
+        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, longest), min_df=2, **shared)
         heading = TfidfVectorizer(ngram_range=(1, 2), binary=True, use_idf=False, dtype=np.float32)
         blocks = [
             ("words", words(), "sentence"),
             ("negated", words(), "negated"),
-            ("characters", characters, "sentence"),
+            ("characters", characters if longest else "drop", "sentence"),
             ("heading", heading, "heading"),
         ]
 

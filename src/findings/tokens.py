@@ -58,10 +58,10 @@ def load(path: Path) -> Tokenizer:
     return ready(tokenizer)
 
 
-def ready(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, cutting at `MAX_TOKENS` and not padding, whatever its file says."""
+def ready(tokenizer: Tokenizer, longest: int = MAX_TOKENS) -> Tokenizer:
+    """The tokenizer, cutting at `longest` tokens and not padding, whatever its file says."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS, strategy="longest_first")
+    tokenizer.enable_truncation(longest, strategy="longest_first")
     return tokenizer
 
 

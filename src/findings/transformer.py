@@ -44,6 +44,9 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 BUDGET = 2048
 """Tokens in a batch of inference."""
 
+TRAINED_TOKENS = 96
+"""Longer pairs are cut in training, whose memory grows with a batch's longest: 3 of 12,582 pairs are."""
+
 CHECKPOINT = "average.safetensors"
 """Written last into a checkpoint: one without it was cut off and is not gone on from."""
 
@@ -292,7 +295,8 @@ class _Collator:
     """Rows → a padded batch with its labels; headings are dropped and swapped here, anew each time."""
 
     def __init__(self, tokenizer: Tokenizer, examples: Examples, settings: Mapping[str, Any], seed: int) -> None:
-        self.words = tokenizer  # the trainer would take an attribute `tokenizer` for one of its own kind
+        # The trainer would take an attribute `tokenizer` for one of its own kind.
+        self.words = tokens.ready(Tokenizer.from_str(tokenizer.to_str()), TRAINED_TOKENS)
         self.examples = examples
         self.dropout = float(settings["heading_dropout"])
         self.noise = float(settings["heading_noise"])
@@ -300,7 +304,7 @@ class _Collator:
         self.padding = tokens.padding_id(tokenizer)
         self.targets = (examples.finding_targets, examples.theme_targets)
         self.random = np.random.default_rng([seed, cores.rank()])
-        self.rows = _Rows(tokens.encode(tokenizer, examples.sentences, examples.headings))
+        self.rows = _Rows(tokens.encode(self.words, examples.sentences, examples.headings))
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         chosen = [item["row"] for item in items]
