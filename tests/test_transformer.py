@@ -215,11 +215,11 @@ def finished(folder):
 
 
 @contextmanager
-def begun(training, folder):
-    """The command, as far as its first checkpoint."""
+def begun(training, folder, before=()):
+    """The command, as far as its first checkpoint; `before` stands before it."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     process = subprocess.Popen(
-        [str(COMMAND), *training], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*before, str(COMMAND), *training], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 240
     try:
@@ -252,9 +252,14 @@ def test_a_killed_training_goes_on_in_the_same_run(training, tmp_path):
     assert run.data.metrics["served/bits"] in (8, 32)
 
 
-def test_ctrl_c_ends_the_run_and_keeps_its_checkpoints(training, tmp_path):
-    with begun(training, tmp_path) as process:
-        process.send_signal(signal.SIGINT)
+IN_THE_BACKGROUND = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+"""A script's background job ignores Ctrl-C."""
+
+
+@pytest.mark.parametrize(("before", "sent"), [((), signal.SIGINT), (IN_THE_BACKGROUND, signal.SIGTERM)])
+def test_ctrl_c_and_termination_end_the_run_and_keep_its_checkpoints(training, tmp_path, before, sent):
+    with begun(training, tmp_path, before) as process:
+        process.send_signal(sent)
         told = process.communicate(timeout=240)[1].decode()
     assert process.returncode == 130, told
     assert "Traceback" not in told

@@ -269,7 +269,7 @@ def _hydra(program: str, app: str, arguments: list[str]) -> int:
 
     # A termination is treated like Ctrl-C, so that the run is marked; a process that trains along has none.
     if cores.rank() == 0:
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _terminated)
     sys.argv = [program, *arguments]
     try:
         getattr(training, app)()
@@ -280,6 +280,13 @@ def _hydra(program: str, app: str, arguments: list[str]) -> int:
         training.close_sweep("KILLED")
         raise
     return 0
+
+
+def _terminated(number: int, frame: object) -> None:
+    """As Ctrl-C, which a job that a script put into the background ignores."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _complete(arguments: list[str]) -> int:
