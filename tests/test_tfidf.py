@@ -72,6 +72,16 @@ def folder(fitted, tmp_path):
     return tmp_path
 
 
+def test_without_characters_it_still_labels_and_is_stored(tmp_path):
+    rows, classifier = small(), unfitted(characters=0)
+    classifier.fit(rows, rows)
+    ours = classifier.scores(rows.sentences, rows.headings)
+    assert (ours.findings.argmax(axis=1) == rows.findings).mean() > 0.9
+    assert not any(name.startswith("characters__") for name in classifier.features.get_feature_names_out())
+    classifier.save(tmp_path)
+    assert same(ours, TfidfClassifier.load(tmp_path).scores(rows.sentences, rows.headings))
+
+
 def same(left, right):
     return np.array_equal(left.findings, right.findings) and np.array_equal(left.themes, right.themes)
 

@@ -13,7 +13,7 @@ from conftest import COMMAND, command
 from encoders import QUICK_LEARNER, write_encoder, write_ground
 from test_tfidf import LABELS, same, small
 
-from findings import models, transformer
+from findings import models, tokens, transformer
 from findings.errors import FindingsError
 from findings.models import Examples
 from findings.transformer import CHECKPOINT, TransformerClassifier, last_checkpoint
@@ -117,6 +117,14 @@ def test_it_learns_with_other_settings_too(encoder, setting):
     classifier.fit(small(), small())
     rows = small()
     assert (classifier.scores(rows.sentences, rows.headings).findings.argmax(axis=1) == rows.findings).mean() > 0.8
+
+
+def test_long_pairs_are_cut_in_training_and_not_beside_it(encoder):
+    _, tokenizer = transformer.load_encoder(str(encoder))
+    rows = Examples(["strong " * 300], ["Staff"], np.array([0]), np.zeros((1, 3), dtype=bool))
+    collate = transformer._Collator(tokenizer, rows, SETTINGS, 1)
+    assert collate([collate.rows[0]])["input_ids"].shape == (1, transformer.TRAINED_TOKENS)
+    assert len(tokens.encode(tokenizer, rows.sentences, rows.headings).ids[0]) == tokens.MAX_TOKENS
 
 
 def test_headings_are_dropped_and_swapped_as_often_as_asked(encoder):
