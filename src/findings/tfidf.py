@@ -97,13 +97,14 @@ class TfidfClassifier:
         def words() -> TfidfVectorizer:
             return TfidfVectorizer(ngram_range=(1, settings["words"]), token_pattern=r"\w+", **shared)
 
-        longest = settings["characters"]
-        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, longest), min_df=2, **shared)
+        characters: TfidfVectorizer | str = "drop"
+        if longest := settings["characters"]:
+            characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, longest), min_df=2, **shared)
         heading = TfidfVectorizer(ngram_range=(1, 2), binary=True, use_idf=False, dtype=np.float32)
         blocks = [
             ("words", words(), "sentence"),
             ("negated", words(), "negated"),
-            ("characters", characters if longest else "drop", "sentence"),
+            ("characters", characters, "sentence"),
             ("heading", heading, "heading"),
         ]
 
