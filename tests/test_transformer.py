@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -34,6 +35,9 @@ SETTINGS = {
     "checkpoint_steps": 20,
     "gradient_checkpointing": False,
 }
+
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +129,14 @@ def test_long_pairs_are_cut_in_training_and_not_beside_it(encoder):
     collate = transformer._Collator(tokenizer, rows, SETTINGS, 1)
     assert collate([collate.rows[0]])["input_ids"].shape == (1, transformer.TRAINED_TOKENS)
     assert len(tokens.encode(tokenizer, rows.sentences, rows.headings).ids[0]) == tokens.MAX_TOKENS
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or not CPUINFO.exists(), reason="asks Linux for the processor's flags")
+def test_bfloat16_where_the_processor_multiplies_it_and_in_training_alone(encoder, fitted, tmp_path):
+    has = {"avx512_bf16", "amx_bf16"} & set(CPUINFO.read_text().split())
+    assert unfitted(encoder)._arguments(tmp_path, 8).bf16 is bool(has)
+    scores = fitted.scores(small().sentences, small().headings)
+    assert (scores.findings != torch.from_numpy(scores.findings).bfloat16().double().numpy()).any()
 
 
 def test_headings_are_dropped_and_swapped_as_often_as_asked(encoder):

@@ -283,7 +283,7 @@ def _in_bfloat16(on_gpu: bool) -> bool:
     """Whether this machine multiplies matrices of bfloat16 in its hardware: training then takes half the
     time (the weights stay in 32 bits); elsewhere it would take longer."""
     if on_gpu:
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
