@@ -50,6 +50,14 @@ def test_sentences_of_like_length_are_together():
     assert padded <= sum(lengths) + 3
 
 
+@pytest.mark.parametrize(("multiple", "width"), [(1, 5), (4, 8), (5, 5)])
+def test_a_batch_is_as_wide_as_its_longest_or_the_next_multiple(multiple, width):
+    batch = tokens.pad(Tokens([[7] * 5, [7] * 2], [[1] * 5, [1] * 2]), range(2), 0, multiple)
+    assert batch.ids.shape == batch.segments.shape == (2, width)
+    assert batch.ids.sum(1).tolist() == [35, 14]
+    assert batch.mask.sum(1).tolist() == batch.segments.sum(1).tolist() == [5, 2]
+
+
 def test_padding_is_the_tokenizers_own(tokenizer):
     assert tokens.padding_id(tokenizer) == 0
     batch = tokens.pad(Tokens([[5], [6, 7]], [[0], [0, 1]]), [0, 1], 9)

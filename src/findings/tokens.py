@@ -91,9 +91,9 @@ def batches(tokens: Tokens, budget: int, padding: int) -> Iterator[Batch]:
         yield pad(tokens, rows, padding)
 
 
-def pad(tokens: Tokens, rows: Sequence[int], padding: int) -> Batch:
-    """The rows as one batch."""
-    width = max(len(tokens.ids[row]) for row in rows)
+def pad(tokens: Tokens, rows: Sequence[int], padding: int, multiple: int = 1) -> Batch:
+    """The rows as one batch, as wide as the longest, rounded up to a multiple."""
+    width = -(-max(len(tokens.ids[row]) for row in rows) // multiple) * multiple
     ids = np.full((len(rows), width), padding, dtype=np.int64)
     mask, segments = np.zeros_like(ids), np.zeros_like(ids)
     for place, row in enumerate(rows):
