@@ -249,6 +249,15 @@ def test_minutes_and_news_have_no_judgements_of_their_own(tmp_path):
     assert all(about(documents.read(path)).judgements == {} for path in (minutes, news))
 
 
+def test_a_page_that_tells_of_a_meeting_is_no_minutes(tmp_path):
+    page = tmp_path / "branch.txt"
+    page.write_text(
+        "Examplemoor branch: what the inspectors heard\n\nCouncillor Noone told the committee's members that "
+        "the panel had asked for more time.\n\nMembers' meeting: Monday 6 May, 12.30, room 4\n"
+    )
+    assert about(documents.read(page)).kind == UNREADABLE
+
+
 def test_the_kind_of_an_authored_document_is_right_or_unreadable():
     table = csv.DictReader((dataset.default_folder() / "documents.csv").open(encoding="utf-8"))
     told = Counter()

@@ -213,7 +213,7 @@ def test_cases_do_not_fit_a_taxonomy_without_their_labels():
 FINDING_AT_LEAST = {
     "plain": 0.88, "negation": 0.53, "hedging": 0.85, "contrast": 0.75, "listed_items": 0.9, "reported_speech": 0.85,
     "authority_names": 0.83, "person_names": 0.8, "numbers": 0.94, "spelling": 0.83, "quotation_marks": 0.93,
-    "upper_case": 0.95, "typing_errors": 0.87, "heading_removed": 0.9, "irrelevant_heading": 0.7,
+    "upper_case": 0.95, "typing_errors": 0.79, "heading_removed": 0.9, "irrelevant_heading": 0.7,
     "grade_in_heading": 1.0, "all": 0.84,
 }  # fmt: skip
 """Pass rates that the baseline must keep, one to three cases below those measured. None is asked of

@@ -115,7 +115,7 @@ MINUTES = tuple(
     for cue in (
         r"\bminutes\b",
         r"\bapologies\b",
-        r"^(?:also )?(?:present|in attendance|in the chair|attend\w+|chair\w*|members)\b.{0,40}:",
+        r"^(?:also )?(?:present|in attendance|in the chair|attend\w+|chair\w*|members)\b(?![’']).{0,40}:",
         r"\bdeclarations?\b|\binterests?\b.{0,20}(?:none|declared)|(?:declared|disclosable)\b.{0,40}\binterest",
         r"\bresolved\b|\bit was agreed\b|^(?:decision|agreed|action)s?\b.{0,20}:",
         r"\b(?:cllrs?|councillors?)\b",
