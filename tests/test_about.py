@@ -258,6 +258,14 @@ def test_a_page_that_tells_of_a_meeting_is_no_minutes(tmp_path):
     assert about(documents.read(page)).kind == UNREADABLE
 
 
+def test_a_paragraph_that_begins_with_by_is_no_byline(tmp_path):
+    page = tmp_path / "answers.txt"
+    asked = "Answers given on Monday\n\n{} a further question, she asked what Ofsted found. A spokesman had told her.\n"
+    for begun, kind in (("By way of", UNREADABLE), ("By Ann Other\n\nAfter", "news")):
+        page.write_text(asked.format(begun))
+        assert about(documents.read(page)).kind == kind
+
+
 def test_the_kind_of_an_authored_document_is_right_or_unreadable():
     table = csv.DictReader((dataset.default_folder() / "documents.csv").open(encoding="utf-8"))
     told = Counter()

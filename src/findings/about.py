@@ -132,7 +132,7 @@ NEWS = tuple(
     for cue in (
         r"[,.!?][\"”’'] (?:said|says|added|adds|told)\b|\b(?:said|added|adds|says|told [^.\n]{2,40})[:,] ?[\"“‘']",
         r"\b(?:news(?:room|paper|desk|letter)?|press (?:release|office)|media (?:release|enquiries))\b",
-        r"^by [A-Z]|\b(?:reporter|correspondent|editor)\b",
+        r"^by (?-i:[A-Z])|\b(?:reporter|correspondent|editor)\b",
         r"\bspokes(?:man|woman|person)\b",
         r"\b(?:share|sign up|cookie|comments?|read more|related|advert\w*|home|sport)\b$|\b(?:cookies|subscribe)\b",
         r"\b(?:ofsted|watchdog|inspectors)\b[^.\n]{0,80}\b(?:said|says|found|praised|warned|highlighted|noted|rated)\b",
