@@ -299,6 +299,18 @@ def test_resume_without_anything_to_go_on_with_begins_anew(encoder, fitted, tmp_
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_checkpoints_belong_to_one_process_at_a_time(tmp_path):
+    from findings.training import Checkpoints
+
+    place = Checkpoints(tmp_path / "checkpoints" / "1f")
+    with place.held(), pytest.raises(FindingsError, match=r"by another process\. Wait for it"), place.held():
+        pass
+    assert not list((tmp_path / "checkpoints").iterdir())
+    with place.held():
+        place.remember("a run")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1f"]
+
+
 def test_what_was_fitted_is_stored_without_pickle(fitted, tmp_path):
     fitted.save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json", "tokenizer.json"}

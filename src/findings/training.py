@@ -18,6 +18,7 @@ from typing import Any
 
 import hydra
 import pandas as pd
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from mlflow import MlflowClient
@@ -112,15 +113,16 @@ def train(settings: Mapping[str, Any]) -> Outcome:
         tell("opening the store")
         tracking.connect(settings["tracking"])
         checkpoints = Checkpoints.of(settings, built)
-        with tracking.run(name(settings, built), checkpoints.begin(bool(settings["resume"]))) as run:
-            checkpoints.remember(run.info.run_id)
-            try:
-                outcome = _record(run.info.run_id, settings, built, checkpoints.folder, tell)
-            except KeyboardInterrupt:
-                if any(checkpoints.folder.glob("checkpoint-*")):
-                    console.print("the same command with resume=true goes on from the last checkpoint")
-                raise
-        checkpoints.clear()
+        with checkpoints.held():
+            with tracking.run(name(settings, built), checkpoints.begin(bool(settings["resume"]))) as run:
+                checkpoints.remember(run.info.run_id)
+                try:
+                    outcome = _record(run.info.run_id, settings, built, checkpoints.folder, tell)
+                except KeyboardInterrupt:
+                    if any(checkpoints.folder.glob("checkpoint-*")):
+                        console.print("the same command with resume=true goes on from the last checkpoint")
+                    raise
+            checkpoints.clear()
     return outcome
 
 
@@ -256,6 +258,24 @@ class Checkpoints:
         own = {key: settings[key] for key in ("model", "tracking", "seed")}
         text = json.dumps([own, built.sha256], sort_keys=True, default=str)
         return cls(home() / "checkpoints" / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep them to this process: those of two trainings of the same would get mixed up."""
+        make_folder(self.folder.parent)
+        lock = FileLock(self.folder.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise FindingsError(
+                f"{self.folder}: these settings are being trained on this data, with this seed, by another process. "
+                "Wait for it, or give another seed."
+            ) from error
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def begin(self, resume: bool) -> str | None:
         """The run to go on with, or None for a new one; checkpoints that are not gone on from are deleted."""
