@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from findings.errors import FindingsError
 
 
@@ -36,6 +38,27 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(lock: Path, taken: str) -> Iterator[None]:
+    """Keep a second process out as long as the block runs; the file `lock` is gone afterwards.
+
+    Raises:
+        FindingsError: another process is in (the message is `taken`), or the file cannot be written.
+    """
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise FindingsError(taken) from error
+    except OSError as error:
+        raise FindingsError(f"{lock.parent}: {error.strerror}. Give a folder that you may write.") from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        held.release()
 
 
 def write_text(path: Path, text: str) -> None:

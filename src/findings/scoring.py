@@ -19,11 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from findings import piles
 from findings.errors import FindingsError
-from findings.files import make_folder, whole
+from findings.files import claimed, make_folder, whole
 from findings.models import Model, theme_lists
 from findings.piles import Pile
 
@@ -78,7 +77,7 @@ def score(pile: Pile, model: Model, labelled_by: str, out: Path, tell: Callable[
     check_columns(pile.columns.names, str(pile.path))
     make_folder(out)
     schema = pa.schema([*pile.schema, *ANSWER])
-    with _claimed(out):
+    with claimed(out / LOCK, f"{out}: another scoring is writing there. Wait for it, or give another --out."):
         _begin(out, {"pile": pile.fingerprint, "rows": pile.rows, "labelled_by": labelled_by, "rows_a_part": PART})
         parts = max(1, -(-pile.rows // PART))
         there = _there(out, pile.rows, parts)
@@ -153,23 +152,6 @@ def _maps(labels: list[str], probabilities: Any) -> pa.MapArray:
 
 def _name(number: int) -> str:
     return f"part-{number:05}.parquet"
-
-
-@contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Keep a second scoring out of the folder."""
-    lock = FileLock(out / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise FindingsError(f"{out}: another scoring is writing there. Wait for it, or give another --out.") from error
-    except OSError as error:
-        raise FindingsError(f"{out}: {error.strerror}. Give a folder that you may write with --out.") from error
-    try:
-        yield
-    finally:
-        (out / LOCK).unlink(missing_ok=True)
-        lock.release()
 
 
 def _begin(out: Path, state: dict[str, Any]) -> None:

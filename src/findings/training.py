@@ -18,7 +18,6 @@ from typing import Any
 
 import hydra
 import pandas as pd
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from mlflow import MlflowClient
@@ -46,7 +45,7 @@ from findings import (
 from findings.dataset import Built
 from findings.errors import FindingsError
 from findings.evaluation import Evaluation
-from findings.files import make_folder, write_text
+from findings.files import claimed, make_folder, write_text
 from findings.models import Examples, Model, Progress
 from findings.registry import Decision, Version
 from findings.store import home, store_uri
@@ -263,19 +262,12 @@ class Checkpoints:
     def held(self) -> Iterator[None]:
         """Keep them to this process: those of two trainings of the same would get mixed up."""
         make_folder(self.folder.parent)
-        lock = FileLock(self.folder.with_suffix(".lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise FindingsError(
-                f"{self.folder}: these settings are being trained on this data, with this seed, by another process. "
-                "Wait for it, or give another seed."
-            ) from error
-        try:
+        taken = (
+            f"{self.folder}: these settings are being trained on this data, with this seed, by another process. "
+            "Wait for it, or give another seed."
+        )
+        with claimed(self.folder.with_suffix(".lock"), taken):
             yield
-        finally:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
     def begin(self, resume: bool) -> str | None:
         """The run to go on with, or None for a new one; checkpoints that are not gone on from are deleted."""

@@ -45,7 +45,7 @@ BUDGET = 2048
 """Tokens in a batch of inference."""
 
 TRAINED_TOKENS = 96
-"""Longer pairs are cut in training, whose memory grows with a batch's longest: 1 of the 15,082 authored ones is."""
+"""Longer pairs are cut in training, whose memory grows with a batch's longest; 1 in 15,082 authored ones was."""
 
 CHECKPOINT = "average.safetensors"
 """Written last into a checkpoint: one without it was cut off and is not gone on from."""
