@@ -31,6 +31,7 @@ SETTINGS = {
     "heading_dropout": 0.3,
     "heading_noise": 0.0,
     "average": 0.8,
+    "pretrained_share": 0.0,
     "patience": 12,
     "checkpoint_steps": 20,
     "gradient_checkpointing": False,
@@ -121,6 +122,20 @@ def test_it_learns_with_other_settings_too(encoder, setting):
     classifier.fit(small(), small())
     rows = small()
     assert (classifier.scores(rows.sentences, rows.headings).findings.argmax(axis=1) == rows.findings).mean() > 0.8
+
+
+def test_the_encoder_that_is_kept_has_a_share_of_the_pretrained_weights_in_it(encoder):
+    def trained(share):
+        classifier = unfitted(encoder, epochs=1, pretrained_share=share)
+        classifier.fit(small(), small())
+        return classifier.model.state_dict()
+
+    before = {f"encoder.{k}": v for k, v in transformer.load_encoder(str(encoder))[0].state_dict().items()}
+    after, drawn_back = trained(0.0), trained(0.25)
+    assert any((after[k] - before[k]).abs().max() > 1e-3 for k in before if k in after)
+    for name, value in after.items():
+        expected = 0.75 * value + 0.25 * before[name] if name in before else value
+        torch.testing.assert_close(drawn_back[name], expected)
 
 
 def test_long_pairs_are_cut_in_training_and_not_beside_it(encoder):

@@ -73,6 +73,7 @@ class TransformerConfig(ModelConfig):
     heading_dropout: float = MISSING
     heading_noise: float = MISSING
     average: float = MISSING
+    pretrained_share: float = MISSING
     patience: int = MISSING
     checkpoint_steps: int = MISSING
     gradient_checkpointing: bool = MISSING

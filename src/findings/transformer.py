@@ -3,7 +3,9 @@
 The heading is the first segment. In training it is dropped at random, so that a sentence can be
 read without one, and at times replaced by another sentence's, so that it is not trusted blindly
 (under "What needs to improve" some reports go on in prose). The model that is kept is the running
-average of the weights (Polyak & Juditsky 1992; here exponential, as in Tarvainen & Valpola 2017).
+average of the weights (Polyak & Juditsky 1992; here exponential, as in Tarvainen & Valpola 2017), in the
+encoder drawn a little back to the pretrained ones, which makes it hold up better on text of another kind
+(Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 
 torch and transformers are imported here alone, for training; a trained model is served by `onnx`.
 """
@@ -59,6 +61,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "heading_dropout": (lambda p: 0 <= p <= 1, "0 to 1"),
     "heading_noise": (lambda p: 0 <= p <= 1, "0 to 1"),
     "average": (lambda d: 0 <= d < 1, "0 or more, below 1"),
+    "pretrained_share": (lambda s: 0 <= s < 1, "0 or more, below 1"),
     "patience": (lambda n: n >= 1, "1 or more"),
     "checkpoint_steps": (lambda n: n >= 1, "1 or more"),
 }
@@ -120,7 +123,7 @@ class TransformerClassifier:
         self.model = TwoHeads(encoder, len(self.labels.findings), len(self.labels.themes))
         if self.settings["gradient_checkpointing"]:
             encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        keeper = _Keeper(self, validation, watch, int(self.settings["patience"]), float(self.settings["average"]))
+        keeper = _Keeper(self, validation, watch)
         collate = _Collator(self.tokenizer, train, self.settings, self.seed)
         with _threads(), _folder(checkpoints) as folder, _together():
             arguments = self._arguments(folder, len(train.sentences))
@@ -382,17 +385,20 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Averages the weights, measures the average on validation after each epoch, keeps the best, stops
     early, writes all that into checkpoints, and tells how far training is."""
 
-    def __init__(
-        self, classifier: TransformerClassifier, validation: Examples, watch: Watch, patience: int, decay: float
-    ) -> None:
+    def __init__(self, classifier: TransformerClassifier, validation: Examples, watch: Watch) -> None:
         assert classifier.model is not None
+        settings = classifier.settings
         self.classifier = classifier
         self.model = classifier.model
         self.validation = validation
         self.watch = watch
-        self.patience = patience
-        self.decay = decay
+        self.patience = int(settings["patience"])
+        self.decay = float(settings["average"])
+        self.share = float(settings["pretrained_share"])
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.pretrained = {
+            k: v.clone() for k, v in self.average.items() if k.startswith("encoder.") and v.is_floating_point()
+        }
         self.best = self.average
         self.score, self.waited = -1.0, 0
         self.begun, self.first = time.monotonic(), 0
@@ -422,7 +428,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         score = sum(figures.values())
         if score > self.score:
             self.score, self.waited = score, 0
-            self.best = {k: v.detach().cpu().clone() for k, v in self.average.items()}
+            self.best = {k: v.detach().cpu().clone() for k, v in self._drawn_back().items()}
         else:
             self.waited += 1
         if self.waited >= self.patience:
@@ -435,12 +441,19 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         found = [0.0, 0.0]
         if cores.rank() == 0:
             own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.model.load_state_dict(self.average)
+            self.model.load_state_dict(self._drawn_back())
             scores = self.classifier.scores(self.validation.sentences, self.validation.headings)
             self.model.load_state_dict(own)
             self.model.train()
             found = list(evaluation.figures(scores, self.validation).values())
         return dict(zip(evaluation.FIGURES, _from_first(found, device), strict=True))
+
+    def _drawn_back(self) -> dict[str, torch.Tensor]:
+        """The average, with the pretrained encoder's share in it."""
+        return {
+            k: v.lerp(self.pretrained[k].to(v.device), self.share) if k in self.pretrained else v
+            for k, v in self.average.items()
+        }
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
