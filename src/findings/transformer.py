@@ -12,6 +12,7 @@ torch and transformers are imported here alone, for training; a trained model is
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -124,26 +125,32 @@ class TransformerClassifier:
         if self.settings["gradient_checkpointing"]:
             encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         keeper = _Keeper(self, validation, watch)
-        collate = _Collator(self.tokenizer, train, self.settings, self.seed)
         with _threads(), _folder(checkpoints) as folder, _together():
-            arguments = self._arguments(folder, len(train.sentences))
-            resumed = _resumed(folder, arguments.device)
-            trainer = _Trainer(
-                model=self.model,
-                args=arguments,
-                train_dataset=collate.rows,
-                data_collator=collate,
-                callbacks=[keeper],
-                settings=self.settings,
-                findings_weight=_class_weight(self.settings["class_weight"], train, len(self.labels.findings)),
-            )
-            trainer.remove_callback(transformers.PrinterCallback)
-            trainer.remove_callback(transformers.ProgressCallback)
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-            trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # out of bfloat16
+            self._train(train, keeper, folder)
         self.model.cpu()
         self.model.load_state_dict(keeper.best)
         self.model.eval()
+
+    def _train(self, train: Examples, keeper: _Keeper, folder: Path) -> None:
+        """A scope of its own, so that the trainer is gone before `_together` ends."""
+        assert self.model is not None
+        assert self.tokenizer is not None
+        collate = _Collator(self.tokenizer, train, self.settings, self.seed)
+        arguments = self._arguments(folder, len(train.sentences))
+        resumed = _resumed(folder, arguments.device)
+        trainer = _Trainer(
+            model=self.model,
+            args=arguments,
+            train_dataset=collate.rows,
+            data_collator=collate,
+            callbacks=[keeper],
+            settings=self.settings,
+            findings_weight=_class_weight(self.settings["class_weight"], train, len(self.labels.findings)),
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.remove_callback(transformers.ProgressCallback)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # out of bfloat16
 
     def _arguments(self, folder: Path, sentences: int) -> TrainingArguments:
         """Makes this process one of those that train together, if torchrun started several."""
@@ -456,6 +463,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         }
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # by then each process has written the state of its random numbers
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -510,6 +519,9 @@ def _together() -> Iterator[None]:
         yield
     finally:
         if torch.distributed.is_initialized():
+            # A DistributedDataParallel that outlived the group would end gloo's threads while it holds the
+            # interpreter's lock, for which such a thread may be waiting (pytorch issue 56297).
+            gc.collect()
             torch.distributed.destroy_process_group()
 
 
