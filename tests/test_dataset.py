@@ -10,6 +10,7 @@ from corpora import Paper, change, write, write_corpus
 
 from findings import dataset, taxonomy
 from findings.annotations import KINDS, SPLITS, InvalidCorpusError, read_corpus
+from findings.errors import FindingsError
 from findings.sentences import sentences
 
 DATA = Path(__file__).parent.parent / "data"
@@ -95,6 +96,38 @@ def test_digest_is_the_same_twice_and_changes_with_a_label(folder):
     turned = build(folder).sha256
     change(path, 2, finding="concern")
     assert len({before.sha256, themes, turned, build(folder).sha256}) == 4
+
+
+def test_a_share_of_the_training_documents_is_part_of_a_larger_one(folder):
+    whole = build(folder)
+    small, large = (dataset.with_train_share(whole, share) for share in (0.3, 0.7))
+    ids = [set(built.rows["train"]["document_id"]) for built in (small, large, whole)]
+    assert ids[0] < ids[1] < ids[2]
+    for built, chosen in ((small, ids[0]), (large, ids[1])):
+        of_whole = whole.rows["train"]
+        expected = of_whole[of_whole["document_id"].isin(chosen)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(built.rows["train"], expected)
+        for split in ("validation", "test"):
+            pd.testing.assert_frame_equal(built.rows[split], whole.rows[split])
+        assert built.notes == (
+            f"{len(expected):,} of {len(of_whole):,} training sentences, of {len(chosen):,} documents, are learnt from",
+        )
+    assert len({built.sha256 for built in (small, large, whole)}) == 3
+    assert dataset.with_train_share(whole, 1.0) is whole
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [
+        (0.0, "data.train_share: 0 is not above 0 and at most 1"),
+        (1.5, "data.train_share: 1.5 is not above 0 and at most 1"),
+        (1e-9, "data.train_share: 1e-09 leaves no training document. Give a larger share."),
+    ],
+)
+def test_a_share_that_cannot_be(folder, share, reason):
+    with pytest.raises(FindingsError) as caught:
+        dataset.with_train_share(build(folder), share)
+    assert str(caught.value) == reason
 
 
 def test_violations_stop_the_build(folder):

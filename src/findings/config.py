@@ -32,6 +32,7 @@ class DataConfig:
     name: str = MISSING
     source: str = MISSING
     folder: str | None = MISSING
+    train_share: float = MISSING
 
 
 @dataclass

@@ -8,7 +8,7 @@ import tempfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -108,6 +108,36 @@ def build(folder: Path, *, name: str, source: str, taxonomy: Taxonomy) -> Built:
             splits, or an empty split; each names file and row.
     """
     return _built(name, _corpus_rows(folder, source, taxonomy), taxonomy)
+
+
+def with_train_share(built: Built, share: float) -> Built:
+    """The same dataset with a share of its training documents; validation and test stay whole.
+
+    A document is in by the hash of its id, whatever the seed, so that a smaller share is part of a
+    larger one, as a learning curve wants it.
+
+    Args:
+        share: above 0, at most 1 (all).
+
+    Raises:
+        FindingsError: the share is out of range, or leaves no document.
+    """
+    if not 0 < share <= 1:
+        raise FindingsError(f"data.train_share: {share:g} is not above 0 and at most 1")
+    if share == 1:
+        return built
+    train = built.rows["train"]
+    chosen = {i for i in train["document_id"].unique() if _hash_share(i) < share}
+    if not chosen:
+        raise FindingsError(f"data.train_share: {share:g} leaves no training document. Give a larger share.")
+    rows = {**built.rows, "train": train[train["document_id"].isin(chosen)].reset_index(drop=True)}
+    note = f"{len(rows['train']):,} of {len(train):,} training sentences, of {len(chosen):,} documents, are learnt from"
+    return replace(built, rows=rows, sha256=digest(rows), notes=(*built.notes, note))
+
+
+def _hash_share(document_id: str) -> float:
+    """A number from 0 up to 1 that only the id decides."""
+    return int(hashlib.sha256(document_id.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def _corpus_rows(folder: Path, source: str, taxonomy: Taxonomy) -> pd.DataFrame:

@@ -63,7 +63,15 @@ class Outcome:
 
 
 def build_dataset(settings: Mapping[str, Any], tell: Callable[[str], object] = str) -> Built:
-    """The dataset that a configuration names, checked; `tell` is told what is being done."""
+    """The dataset that a configuration names, checked; `tell` is told what is being done.
+
+    Raises:
+        FindingsError: the dataset is not sound, or no training document is left of it.
+    """
+    return dataset.with_train_share(_whole(settings, tell), float(settings["data"]["train_share"]))
+
+
+def _whole(settings: Mapping[str, Any], tell: Callable[[str], object]) -> Built:
     labels = taxonomy.from_dict(settings["taxonomy"])
     data = settings["data"]
     name, source = data["name"], data["source"]
