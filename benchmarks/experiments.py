@@ -87,8 +87,14 @@ def table(found: Sequence[Run], labels: Taxonomy) -> str:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """What may differ between runs: data, model, seed, and the training sentences there were."""
-    chosen = {k: v for k, v in run.data.params.items() if k.startswith(("model.", "data.")) or k == "seed"}
+    """What may differ between runs: data, model, seed, and the training sentences there were; of a path, which
+    is of one machine, its last part."""
+    params = run.data.params.items()
+    chosen = {
+        k: Path(v).name if Path(v).is_absolute() else v
+        for k, v in params
+        if k.startswith(("model.", "data.")) or k == "seed"
+    }
     tags = run.data.tags
     return chosen | {"sentences": f"{tags.get('dataset.train', '?')} ({tags.get('dataset.sha256', '')[:6]})"}
 

@@ -248,12 +248,26 @@ def test_folder_in_place_of_a_file(folder):
         read_corpus(folder)
 
 
-def test_blank_lines_count_as_rows(folder):
+@pytest.mark.parametrize("row", [1, 3])
+def test_a_blank_row_before_others_may_be_a_lost_one(folder, row):
     lines = (folder / FIRST).read_text(encoding="utf-8").splitlines()
-    (folder / FIRST).write_text("\n".join([lines[0], "", *lines[1:]]) + "\n", encoding="utf-8")
-    change(folder / FIRST, 4, finding="praise")
-    (found,) = violations(folder)
-    assert found.place == f"{folder / FIRST}:4"
+    (folder / FIRST).write_text("\n".join([*lines[:row], "", *lines[row:]]) + "\n", encoding="utf-8")
+    with pytest.raises(FindingsError) as caught:
+        read_corpus(folder)
+    assert str(caught.value) == f"{folder / FIRST}:{row + 1}: a blank row. Restore what it held, or remove it."
+
+
+def test_blank_rows_at_the_end_are_let_pass(folder):
+    with (folder / FIRST).open("a", encoding="utf-8") as file:
+        file.write("\n\n")
+    assert violations(folder) == []
+
+
+def test_nul_bytes_are_a_torn_row(folder):
+    change(folder / TABLE, 2, file="minutes\0.txt")
+    with pytest.raises(FindingsError) as caught:
+        read_corpus(folder)
+    assert str(caught.value) == f"{folder / TABLE}:2: a torn row (NUL bytes). Restore the file from a copy."
 
 
 def test_spreadsheet_byte_order_mark_is_let_pass(folder):

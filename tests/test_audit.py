@@ -128,6 +128,21 @@ def test_a_line_that_is_no_labelled_sentence_is_named(tmp_path, line, message):
     assert str(caught.value).startswith(f"{path}:2: {message}")
 
 
+def test_signs_that_end_a_line_in_print_end_none_in_a_file(tmp_path):
+    path = tmp_path / "x.jsonl"
+    said = "Plans drift\u2028and stall\u0085again."
+    line = {"authority": "A", "sentence": said, "finding": "concern", "themes": []}
+    path.write_text(json.dumps(line, ensure_ascii=False) + "\r\n" + json.dumps(line) + "\n", encoding="utf-8")
+    assert audit.read_rows(path, LABELS)["sentence"].tolist() == [said, said]
+
+
+def test_a_file_without_sentences_is_named(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n")
+    with pytest.raises(FindingsError, match=r"x\.jsonl: no sentence in it"):
+        audit.read_rows(path, LABELS)
+
+
 def test_audit_command_writes_what_is_to_be_judged(corpus, tmp_path):
     done = command("annotate", "audit", "--corpus", corpus, "--out", "out/audit.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -130,6 +130,19 @@ def test_a_share_that_cannot_be(folder, share, reason):
     assert str(caught.value) == reason
 
 
+def test_what_was_lost_of_the_annotations_is_told(folder):
+    assert dataset.unlabelled(read_corpus(folder)) == build(folder).notes == ()
+    first, second = sorted((folder / "annotations").iterdir())[:2]
+    first.unlink()
+    lines = second.read_text(encoding="utf-8").splitlines(keepends=True)
+    second.write_text("".join(lines[:-2]), encoding="utf-8")
+    told = (
+        f"{folder}: without annotations: 1 documents: {first.stem}",
+        f"{folder}: sentences without a label: 2: {second.stem} (2)",
+    )
+    assert dataset.unlabelled(read_corpus(folder)) == build(folder).notes == told
+
+
 def test_violations_stop_the_build(folder):
     path = sorted((folder / "annotations").iterdir())[0]
     change(path, 2, finding="praise")

@@ -308,6 +308,7 @@ def test_a_server_that_asks_for_a_long_wait_is_left_alone(site, tmp_path):
         (silence, "no connection, or dropped before an answer (3 tries)", 3),
         (says(302, Location="101"), "more than 5 redirects", 6),
         (says(302, Location="file:///etc/passwd"), "redirected to file:///etc/passwd, which is not followed", 1),
+        (says(302, Location="http://[bad"), "redirected to what is no address", 1),
         (says(200, length=10**12), "more than 100 MiB", 1),
     ],
 )
@@ -391,9 +392,11 @@ def test_a_server_that_is_down_is_not_asked_for_every_report(site, tmp_path):
     assert len(site.asked) == 1 + 3 * QUICK.tries
 
 
-@pytest.mark.parametrize("address", ["ftp://example.org/file", "file:///tmp", "example.org/file", "https://"])
+@pytest.mark.parametrize(
+    "address", ["ftp://example.org/file", "file:///tmp", "example.org/file", "https://", "http://[::1"]
+)
 def test_only_http_is_asked(tmp_path, address):
-    with pytest.raises(FindingsError, match="not an address of http or https"):
+    with pytest.raises(FindingsError, match="not an address"):
         list(fetch.fetch([report(101)], tmp_path, base_url=address))
 
 

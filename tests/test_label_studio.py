@@ -185,6 +185,54 @@ def test_import_puts_new_labels_in_place_of_old_ones_and_keeps_the_rest(labellin
     assert rows(labelling / "annotations") == ANSWERS | {"harbour_visit-002": ("none", "", "someone")}
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("sentence_id,finding,annotator\nharbour_visit-002,none,someone\n", ":1: no column 'themes'."),
+        ("sentence_id,finding,Themes,annotator\nharbour_visit-002,none,,someone\n", ":1: no column 'themes'."),
+        (
+            "sentence_id,finding,themes,annotator\nharbour_visit-002,none,,a\nharbour_visit-002,concern,,a\n",
+            "corrected.csv:3: 'harbour_visit-002' is at ",
+        ),
+    ],
+)
+def test_a_plain_table_that_would_lose_labels_is_refused(labelling, tmp_path, table, message):
+    assert command("annotate", "import", DATA / "export.csv", "--corpus", labelling, cwd=tmp_path).returncode == 0
+    (tmp_path / "corrected.csv").write_text(table)
+    done = command("annotate", "import", "corrected.csv", "--corpus", labelling, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert rows(labelling / "annotations") == ANSWERS
+
+
+@pytest.mark.parametrize("name", EXPORTS[1:])
+def test_users_told_by_their_address_keep_it(labelling, tmp_path, name):
+    records = (DATA / name).read_text(encoding="utf-8")
+    if name.endswith(".csv"):
+        table = list(csv.DictReader(records.splitlines()))
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows({**row, "annotator": row["annotator"] and "one@example.org"} for row in table)
+    else:
+        tasks_ = [{**task, "annotator": "one@example.org"} for task in json.loads(records)]
+        (tmp_path / name).write_text(json.dumps(tasks_), encoding="utf-8")
+    done = command("annotate", "import", name, "--corpus", labelling, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert rows(labelling / "annotations") == {k: (f, t, "one@example.org") for k, (f, t, _) in ANSWERS.items()}
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "Ann/Bob", ".hidden"])
+def test_an_annotator_cannot_lead_out_of_the_folder(labelling, tmp_path, name):
+    assert command("annotate", "import", DATA / "export.csv", "--corpus", labelling, cwd=tmp_path).returncode == 0
+    (tmp_path / "t.csv").write_text(f"sentence_id,finding,themes,annotator\nharbour_visit-002,none,,{name}\n")
+    options = ("--corpus", labelling, "--by-annotator", "--out", "o/p")
+    done = command("annotate", "import", "t.csv", *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"t.csv:2: the annotator '{name}' cannot name a folder.")
+    assert not (tmp_path / "o").exists()
+
+
 def altered(tmp_path, change):
     """The captured JSON export with `change` applied to its list of tasks."""
     records = json.loads((DATA / "export.json").read_text(encoding="utf-8"))

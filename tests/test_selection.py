@@ -65,6 +65,20 @@ def test_neither_known_nor_nearly_known_sentences_are_picked():
     assert selection.choose(texts[:1], uncertain[:1], 4, known=[long]) == []
 
 
+def test_boilerplate_does_not_use_up_the_picks():
+    often = "This visit was carried out under the framework in force."
+    picks = selection.choose([*[often] * 120, *TEXTS], np.linspace(1, 0, 120 + len(TEXTS)), 5)
+    assert len(picks) == 5
+    assert picks[0] == 0
+    assert min(picks[1:]) >= 120
+
+
+def test_what_is_labelled_by_its_fingerprint_alone_is_not_picked():
+    uncertain = np.linspace(1, 0, len(TEXTS))
+    chosen = selection.choose(TEXTS, uncertain, len(TEXTS), prints={fingerprint(TEXTS[0].upper())})
+    assert chosen == list(range(1, len(TEXTS)))
+
+
 def test_same_input_same_picks():
     uncertain = np.linspace(0, 1, len(TEXTS))
     assert selection.choose(TEXTS, uncertain, 5) == selection.choose(TEXTS, uncertain, 5)

@@ -22,7 +22,6 @@ from findings.calibration import Array
 from findings.errors import FindingsError
 from findings.evaluation import Interval, bootstrap_weights, interval
 from findings.files import make_folder, write_text
-from findings.sentences import sentences
 from findings.taxonomy import Taxonomy
 
 DISAGREEMENT_COLUMNS = (
@@ -340,7 +339,7 @@ def write_disagreements(path: Path, found: Iterable[tuple[Pair, str]], corpus: C
         sentence = heading = ""
         if own := text.get(a.sentence_id):
             if a.document_id not in headings:
-                headings[a.document_id] = [(s.start, s.heading) for s in sentences(entries[a.document_id].document)]
+                headings[a.document_id] = [(s.start, s.heading) for s in entries[a.document_id].sentences]
             sentence = own.sentence
             heading = next((h for start, h in reversed(headings[a.document_id]) if start <= own.start), "")
         labels = (a.finding, " ".join(a.themes), b.finding, " ".join(b.themes))

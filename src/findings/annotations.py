@@ -27,7 +27,7 @@ from findings import documents
 from findings.documents import Document
 from findings.errors import FindingsError
 from findings.files import make_folder
-from findings.sentences import fingerprint
+from findings.sentences import Sentence, fingerprint, sentences
 from findings.taxonomy import MAX_THEMES, Taxonomy
 
 KINDS = ("inspection_report", "visit_letter", "minutes", "news")
@@ -74,6 +74,10 @@ class DocumentEntry:
     @cached_property
     def document(self) -> Document:
         return documents.read(self.path)
+
+    @cached_property
+    def sentences(self) -> list[Sentence]:
+        return sentences(self.document)
 
 
 @dataclass(frozen=True)
@@ -197,13 +201,18 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
     """The rows of a CSV file, each with its place (file:row), which must have these columns, perhaps more.
 
     Raises:
-        FindingsError: the file cannot be read, a column is missing, or a row is torn.
+        FindingsError: the file cannot be read, a column is missing, or a row is torn, or blank before others.
     """
     rows = csv_rows(path)
-    _, names = next(rows, (1, []))
+    last, names = next(rows, (1, []))
     if missing := [column for column in columns if column not in names]:
         raise FindingsError(f"{path}:1: no column '{missing[0]}'. The first line names: {', '.join(columns)}.")
     for number, values in rows:
+        if number != last + 1:  # a row may have stood there
+            raise FindingsError(f"{path}:{last + 1}: a blank row. Restore what it held, or remove it.")
+        if any("\0" in value for value in values):
+            raise FindingsError(f"{path}:{number}: a torn row (NUL bytes). Restore the file from a copy.")
+        last = number
         yield f"{path}:{number}", dict(zip(names, values, strict=True))
 
 

@@ -78,7 +78,7 @@ def read_rows(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
     if path.is_dir():
         return dataset.labelled(path, taxonomy)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a sentence may hold what splitlines() takes for an end
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise FindingsError(f"{path}: {reason}. Give a corpus folder or a .jsonl file.") from error
@@ -90,6 +90,8 @@ def read_rows(path: Path, taxonomy: Taxonomy) -> pd.DataFrame:
             problems.append(row) if isinstance(row, Violation) else rows.append(row)
     if problems:
         raise InvalidCorpusError(problems, rest="")
+    if not rows:
+        raise FindingsError(f"{path}: no sentence in it. Give a corpus folder or a .jsonl file of labelled sentences.")
     return pd.DataFrame(rows)
 
 

@@ -185,7 +185,7 @@ def _add_annotate(verbs: Any, add: Callable[..., argparse.ArgumentParser]) -> No
     queue.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="unlabelled documents, or folders of them")
     queue.add_argument("--out", type=Path, required=True, help="CSV file, which `annotate export` takes")
     queue.add_argument("-n", "--number", type=int, default=100, help="how many sentences (default: 100)")
-    queue.add_argument("--corpus", type=Path, help="what is labelled already (default: the authored corpus)")
+    queue.add_argument("--corpus", type=Path, help="what is labelled already (default: all that ships)")
     _add_store(queue)
     agreement = add(
         group,
@@ -353,6 +353,8 @@ def _data_check(options: argparse.Namespace) -> int:
         size = f"{len(marks.reports)} reports, {len(marks.marks)} sentences"
     else:
         violations, corpus = dataset.check(folder, taxonomy=labels)
+        for note in () if violations else dataset.unlabelled(corpus):
+            print(note)
         size = f"{len(corpus.documents)} documents, {len(corpus.annotations)} sentences"
     for violation in violations:
         print(violation)
@@ -640,17 +642,18 @@ def _annotate_import(options: argparse.Namespace) -> int:
 
 
 def _annotate_queue(options: argparse.Namespace) -> int:
-    from findings import annotations, dataset, selection, tasks
+    from findings import annotations, dataset, selection, standoff, tasks
 
     if options.number < 1:
         raise FindingsError(f"-n {options.number}: give 1 or more.")
     found, failed = _tasks_of(options.paths, options.out)
     labelled = annotations.read_corpus(options.corpus or dataset.default_folder())
     known = [a.sentence for a in labelled.annotations]
+    marks = () if options.corpus else standoff.read(standoff.default_folder()).marks
     model, version = _champion(options)
     predictions = model.predict([t.sentence for t in found], [t.heading for t in found])
     uncertain = selection.uncertainty(predictions)
-    chosen = selection.choose([t.sentence for t in found], uncertain, options.number, known)
+    chosen = selection.choose([t.sentence for t in found], uncertain, options.number, known, {m.sha256 for m in marks})
     extra = {
         "uncertainty": [round(float(uncertain[i]), 3) for i in chosen],
         "finding": [model.taxonomy.finding_ids[predictions.findings[i]] for i in chosen],

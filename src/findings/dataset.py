@@ -107,7 +107,8 @@ def build(folder: Path, *, name: str, source: str, taxonomy: Taxonomy) -> Built:
         InvalidCorpusError: violations of the schema, an authority or a near-duplicate in two
             splits, or an empty split; each names file and row.
     """
-    return _built(name, _corpus_rows(folder, source, taxonomy), taxonomy)
+    rows, notes = _corpus_rows(folder, source, taxonomy)
+    return _built(name, rows, taxonomy, notes)
 
 
 def with_train_share(built: Built, share: float) -> Built:
@@ -140,14 +141,14 @@ def _hash_share(document_id: str) -> float:
     return int(hashlib.sha256(document_id.encode()).hexdigest()[:8], 16) / 2**32
 
 
-def _corpus_rows(folder: Path, source: str, taxonomy: Taxonomy) -> pd.DataFrame:
+def _corpus_rows(folder: Path, source: str, taxonomy: Taxonomy) -> tuple[pd.DataFrame, tuple[str, ...]]:
     corpus = corpora.read_corpus(folder)
     if violations := corpora.check(corpus, taxonomy):
         raise InvalidCorpusError(violations)
     rows = _rows(corpus, source)
     if violations := [*near_duplicates_across(rows), *_empty_splits(rows, corpus.folder / "documents.csv")]:
         raise InvalidCorpusError(violations)
-    return rows
+    return rows, unlabelled(corpus)
 
 
 def _built(name: str, rows: pd.DataFrame, taxonomy: Taxonomy, notes: tuple[str, ...] = ()) -> Built:
@@ -196,15 +197,35 @@ def build_all(
             and in another split of the other.
     """
     tell("reading the documents")
-    authored = _corpus_rows(folder, "authored", taxonomy)
+    authored, own = _corpus_rows(folder, "authored", taxonomy)
     real, notes = _standoff_rows(standoff, reports, "ofsted", taxonomy, tell)
     if real.empty:
-        return _built(name, authored, taxonomy, (*notes, f"so this is {folder} alone: {len(authored)} sentences"))
+        return _built(name, authored, taxonomy, (*own, *notes, f"so this is {folder} alone: {len(authored)} sentences"))
     rows = pd.concat([authored, real], ignore_index=True)
     if violations := _authorities_across(rows):
         raise InvalidCorpusError(violations)
     rows, dropped = _drop_near_duplicates(rows)
-    return _built(name, rows, taxonomy, (*notes, *dropped))
+    return _built(name, rows, taxonomy, (*own, *notes, *dropped))
+
+
+def unlabelled(corpus: Corpus) -> tuple[str, ...]:
+    """What of a corpus has no label, in words: a lost file or row is told here, and what is still to do."""
+    spans: dict[str, list[Annotation]] = {}
+    for annotation in corpus.annotations:
+        spans.setdefault(annotation.document_id, []).append(annotation)
+    bare = [entry.document_id for entry in corpus.documents if entry.document_id not in spans]
+    missing: Counter[str] = Counter()
+    for entry in corpus.documents:
+        own = spans.get(entry.document_id, [])
+        for sentence in entry.sentences if own else ():
+            missing[entry.document_id] += not any(a.start < sentence.end and sentence.start < a.end for a in own)
+    some = [f"{document_id} ({count})" for document_id, count in missing.items() if count]
+    notes = []
+    if bare:
+        notes.append(f"{corpus.folder}: without annotations: {len(bare)} documents: {_named(bare)}")
+    if some:
+        notes.append(f"{corpus.folder}: sentences without a label: {missing.total()}: {_named(some)}")
+    return tuple(notes)
 
 
 def check(folder: Path, *, taxonomy: Taxonomy) -> tuple[list[Violation], Corpus]:
@@ -263,8 +284,7 @@ def _rows(corpus: Corpus, source: str) -> pd.DataFrame:
     for entry in corpus.documents:
         labelled = sorted(by_document.get(entry.document_id, []), key=lambda a: a.start)
         if labelled:
-            cut = sentences(entry.document)
-            rows.extend(_row(entry, a, _at(cut, a.start), source) for a in labelled)
+            rows.extend(_row(entry, a, _at(entry.sentences, a.start), source) for a in labelled)
     return pd.DataFrame(rows, columns=[*COLUMNS, "split", "place"])
 
 

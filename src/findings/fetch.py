@@ -102,7 +102,10 @@ def fetch(
             alone for long. What is there stays; the next fetch goes on from it.
     """
     manners = manners or Manners()
-    base = urlsplit(base_url)
+    try:
+        base = urlsplit(base_url)
+    except ValueError as error:
+        raise FindingsError(f"{base_url}: not an address ({error}). Give one like {BASE_URL}.") from error
     if base.scheme not in ("http", "https") or not base.netloc:
         raise FindingsError(f"{base_url}: not an address of http or https. Give one like {BASE_URL}.")
     worn_out = 0
@@ -226,6 +229,8 @@ def _receive(session: requests.Session, url: str, part: Path, *, known: bool, un
         raise _TryAgainError(reason) from error
     except requests.RequestException as error:
         raise _GiveUpError(f"cannot be asked for ({type(error).__name__})") from error
+    except ValueError as error:  # requests looks at a redirect's address even where it does not follow
+        raise _GiveUpError(f"redirected to what is no address ({error})") from error
 
 
 def _open(session: requests.Session, url: str, headers: dict[str, str], manners: Manners) -> requests.Response:

@@ -32,6 +32,8 @@ from findings.taxonomy import Taxonomy
 THEME_CONTROLS = ("primary_theme", "second_theme", "third_theme")
 CONTROLS = ("finding", *THEME_CONTROLS)
 NOTHING = "–"
+NAME = re.compile(r"(?!\.)[^/\\\0]+")
+"""What may name a file or a folder."""
 """Shown where a sentence has no heading or no neighbour: Label Studio wants some text."""
 
 
@@ -260,21 +262,31 @@ def _answer(
     ids |= {label.id: label.id for label in (*taxonomy.findings, *taxonomy.themes)}
     themes = tuple(ids.get(chosen[name], chosen[name]) for name in THEME_CONTROLS if chosen.get(name))
     finding = chosen.get("finding", "")
-    annotator = f"label_studio_user_{int(user)}" if user not in (None, "") else ""
-    return Answer(place, data, ids.get(finding, finding), themes, annotator, str(updated or ""))
+    return Answer(place, data, ids.get(finding, finding), themes, _annotator(user), str(updated or ""))
+
+
+def _annotator(user: Any) -> str:
+    """Label Studio tells its users by number, in some exports by their address."""
+    told = str(user or "").strip()
+    return f"label_studio_user_{int(told)}" if told.isdecimal() else told
 
 
 def _read_csv(path: Path, taxonomy: Taxonomy) -> Export:
     answers: list[Answer] = []
     unanswered = 0
+    places: dict[str, str] = {}
     for place, row in read_table(path, ("sentence_id", "finding")):
         if "annotation_id" in row:
-            try:
-                answer = _flat(place, row, taxonomy)
-            except ValueError as error:
-                raise FindingsError(f"{place}: annotator is no number of a user. Export it again.") from error
+            answer = _flat(place, row, taxonomy)
         else:
-            themes = tuple(row.get("themes", "").split())
+            if "themes" not in row:  # without it, the themes that are there would be lost
+                raise FindingsError(
+                    f"{path}:1: no column 'themes'. A table of labels has sentence_id, finding, themes."
+                )
+            first = places.setdefault(row["sentence_id"], place)
+            if first != place:
+                raise FindingsError(f"{place}: '{row['sentence_id']}' is at {first} too. Keep one of them.")
+            themes = tuple(row["themes"].split())
             plain = Answer(place, row, row["finding"], themes, row.get("annotator", ""), "")
             answer = plain if row["finding"] or themes else None
         if answer is None:
@@ -329,7 +341,7 @@ def _annotation(answer: Answer, known: Mapping[str, Annotation], annotator: str 
     except (KeyError, ValueError, TypeError) as error:
         what = f"'{sentence_id}' is in no annotation of the corpus and comes without its span ({error})"
         return Violation(answer.place, f"{what}. Keep the columns that were exported.")
-    if not re.fullmatch(r"(?!\.)[^/\\\0]+", document_id):
+    if not NAME.fullmatch(document_id):
         return Violation(answer.place, f"'{document_id}' is no document id. Keep the one that was exported.")
     themes, by = answer.themes, annotator or answer.annotator
     return Annotation(sentence_id, document_id, start, end, answer.finding, themes, by, text, answer.place)
@@ -348,9 +360,18 @@ def _strange(found: Sequence[Annotation], corpus: Corpus) -> Iterator[Violation]
 
 
 def by_annotator(found: Iterable[Annotation]) -> dict[str, list[Annotation]]:
-    """Annotations by who gave them; of several by the same hand for one sentence, the last."""
+    """Annotations by who gave them; of several by the same hand for one sentence, the last.
+
+    Raises:
+        FindingsError: an annotator's name cannot name a folder.
+    """
     hands: dict[str, dict[str, Annotation]] = {}
     for a in found:
+        if not NAME.fullmatch(a.annotator):
+            raise FindingsError(
+                f"{a.place}: the annotator '{a.annotator}' cannot name a folder. Give another name, or one for all "
+                "with --annotator."
+            )
         hands.setdefault(a.annotator, {})[a.sentence_id] = a
     return {hand: list(given.values()) for hand, given in hands.items()}
 

@@ -7,7 +7,7 @@ Classification"). `benchmarks/queue_curve.py` measures the rule against others a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -48,14 +48,17 @@ def uncertainty(predictions: Predictions) -> Array:
     return finding_uncertainty(predictions) + THEMES * theme_uncertainty(predictions)
 
 
-def choose(texts: Sequence[str], uncertain: Array, count: int, known: Sequence[str] = ()) -> list[int]:
+def choose(
+    texts: Sequence[str], uncertain: Array, count: int, known: Sequence[str] = (), prints: Collection[str] = ()
+) -> list[int]:
     """Which `count` texts to label, the most uncertain first; fewer where there are no more.
 
-    None is nearly the same as another one or as one in `known`. The `WIDE` times `count` most
-    uncertain of the rest are put into `count` groups of like content (k-means of TF-IDF, reduced to
-    `DIMENSIONS`), and the most uncertain of each group is taken.
+    None is nearly the same as another one or as one in `known`, or has a fingerprint among `prints`
+    (labelled sentences whose text is not at hand). The `WIDE` times `count` most uncertain of the rest
+    are put into `count` groups of like content (k-means of TF-IDF, reduced to `DIMENSIONS`), and the
+    most uncertain of each group is taken.
     """
-    pool = _fresh(texts, uncertain, WIDE * count, known)
+    pool = _fresh(texts, uncertain, WIDE * count, known, prints)
     if len(pool) <= count:
         return pool
     vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+").fit_transform([texts[i] for i in pool])
@@ -66,13 +69,28 @@ def choose(texts: Sequence[str], uncertain: Array, count: int, known: Sequence[s
     return [pool[i] for i in sorted([*first, *rest])]
 
 
-def _fresh(texts: Sequence[str], uncertain: Array, most: int, known: Sequence[str]) -> list[int]:
+def _fresh(
+    texts: Sequence[str], uncertain: Array, most: int, known: Sequence[str], prints: Collection[str]
+) -> list[int]:
     """The most uncertain texts in order, without those nearly the same as a known or an earlier one."""
-    prints = {fingerprint(text) for text in known}
-    order = [int(i) for i in np.argsort(-uncertain, kind="stable") if fingerprint(texts[i]) not in prints]
-    order = order[: 2 * most]  # the comparison of all with all is limited to these
+    seen = {fingerprint(text) for text in known} | set(prints)
+    order = []
+    for i in np.argsort(-uncertain, kind="stable"):
+        mark = fingerprint(texts[i])
+        if mark not in seen:
+            seen.add(mark)
+            order.append(int(i))
+    pool: list[int] = []
+    while order and len(pool) < most:
+        part, order = order[: 2 * most], order[2 * most :]  # the comparison of all with all is limited to these
+        pool += _apart(texts, part, [*known, *(texts[i] for i in pool)])
+    return pool[:most]
+
+
+def _apart(texts: Sequence[str], part: Sequence[int], known: Sequence[str]) -> list[int]:
+    """Those of `part` that are not nearly the same as a known text or an earlier one of them."""
     dropped: set[int] = set()
-    for earlier, later, _ in near_duplicates([*known, *(texts[i] for i in order)]):
+    for earlier, later, _ in near_duplicates([*known, *(texts[i] for i in part)]):
         if later >= len(known) and earlier not in dropped:
             dropped.add(later)
-    return [i for place, i in enumerate(order, len(known)) if place not in dropped][:most]
+    return [i for place, i in enumerate(part, len(known)) if place not in dropped]
