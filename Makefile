@@ -13,8 +13,9 @@ help:
 	@echo "make lint    ruff and mypy; make format: ruff format"
 	@echo "make lock    pin requirements.txt anew from pyproject.toml"
 	@echo "make wheel   dist/findings-*.whl"
-	@echo "make bench   ours beside its peers, and training's speed (an hour and more); make bench-serving: speed of answers"
-	@echo "             for example make bench SETTINGS='data=authored'; see benchmarks/README.md"
+	@echo "make bench   ours beside its peers, from a tenth of the training documents, and training's speed (an hour and more)"
+	@echo "             make bench SETTINGS='data.train_share=1': from all of them, many hours; see benchmarks/README.md"
+	@echo "make bench-serving   speed of answers"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11.5 or later is needed; run: make PYTHON=python3.12 ...") if sys.version_info < (3, 11, 5) else None'
@@ -65,7 +66,7 @@ wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
 bench: $(READY)
-	$(BIN)/python benchmarks/peers.py $(SETTINGS)
+	$(BIN)/python benchmarks/peers.py $(or $(SETTINGS),data.train_share=0.1)
 	$(BIN)/python benchmarks/training_throughput.py $(SETTINGS)
 
 bench-serving: $(READY)

@@ -206,7 +206,7 @@ THEMES = {
     "children_in_care": (
         "foster placements for children in care", "adoption and permanence",
         "the matching of foster carers", "placements and family time for children in care",
-        "permanence and foster placements", "adoption for children in care",
+        "permanence and foster placements", "adoption by kin of children in care",
     ),
     "care_leavers": (
         "pathway plans for care leavers", "the local offer to care leavers",

@@ -7,7 +7,7 @@ import json
 import tempfile
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib import resources
@@ -24,7 +24,7 @@ from findings import standoff as marks
 from findings.annotations import SPLITS, Annotation, Corpus, DocumentEntry, InvalidCorpusError, Violation
 from findings.errors import FindingsError
 from findings.reports import AtHand, Report
-from findings.sentences import Sentence, sentences
+from findings.sentences import Sentence, fingerprint, sentences
 from findings.standoff import Mark, Standoff
 from findings.taxonomy import Taxonomy
 
@@ -43,7 +43,12 @@ NEAR = 0.85
 """Cosine of word TF-IDF vectors from which two sentences are near-duplicates."""
 
 NEAR_MIN_WORDS = 6
-"""Shorter sentences ("Apologies for absence") may recur: they are furniture, not evidence."""
+"""Shorter sentences ("Apologies for absence") may recur in a corpus: they are furniture, not evidence. A dataset
+built from it has each once, in one split."""
+
+ALIKE = 0.83
+"""Cosine of TF-IDF vectors of words alone from which a row of a corpus is left out that has its like in a later
+split: below `NEAR`, since the weights of the words change with what is left out."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,8 @@ def _corpus_rows(folder: Path, source: str, taxonomy: Taxonomy) -> tuple[pd.Data
     rows = _rows(corpus, source)
     if violations := [*near_duplicates_across(rows), *_empty_splits(rows, corpus.folder / "documents.csv")]:
         raise InvalidCorpusError(violations)
-    return rows, unlabelled(corpus)
+    rows, notes = _once(rows)
+    return rows, (*unlabelled(corpus), *notes)
 
 
 def _built(name: str, rows: pd.DataFrame, taxonomy: Taxonomy, notes: tuple[str, ...] = ()) -> Built:
@@ -373,12 +379,32 @@ def _standoff_row(report: Report, mark: Mark, sentence: Sentence, source: str) -
     }
 
 
+def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Furniture of documents once in a split, and no row of a corpus that has its like in a later split."""
+    short = np.array([len(sentence.split()) < NEAR_MIN_WORDS for sentence in rows["sentence"]], dtype=bool)
+    same = pd.DataFrame({"print": rows["sentence"].map(fingerprint), "of": rows["split"], "is": rows["finding"]})
+    again = short & same.duplicated()
+    rows = rows[~again].reset_index(drop=True)
+    texts, splits = rows["sentence"].tolist(), rows["split"].tolist()
+    held_out = [position for position, split in enumerate(splits) if split != "train"]
+    pairs = near_duplicates(texts, ALIKE, longest=1, among=held_out)
+    alike = {(left, right) for left, right, _ in pairs if splits[left] != splits[right]}
+    notes = [f"short lines that recur in a split are in it once: {again.sum()} left out"] if again.any() else []
+    rows, dropped = _drop(rows, alike)
+    return rows, [*notes, *dropped]
+
+
 def _drop_near_duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Leave out the rows that are nearly the same as one of a later split, and say how many."""
+    return _drop(rows, {(left, right) for left, right, _ in _pairs_across(rows)})
+
+
+def _drop(rows: pd.DataFrame, pairs: set[tuple[int, int]]) -> tuple[pd.DataFrame, list[str]]:
+    """Of each pair of rows that are too alike, leave out the one of the earlier split."""
     ranks = [SPLITS.index(split) for split in rows["split"]]
     dropped: set[int] = set()
     # Pairs of validation and test first: what validation loses can no longer cost train a row.
-    for left, right, _ in sorted(_pairs_across(rows), key=lambda pair: -ranks[pair[0]] - ranks[pair[1]]):
+    for left, right in sorted(pairs, key=lambda pair: (-ranks[pair[0]] - ranks[pair[1]], pair)):
         if not {left, right} & dropped:
             dropped.add(left if ranks[left] < ranks[right] else right)
     if not dropped:
@@ -454,23 +480,33 @@ def _pairs_across(rows: pd.DataFrame) -> list[tuple[int, int, float]]:
     """Positions of two rows in different splits whose sentences are nearly the same, and their cosine."""
     texts, splits = rows["sentence"].tolist(), rows["split"].tolist()
     long = [position for position, text in enumerate(texts) if len(text.split()) >= NEAR_MIN_WORDS]
-    pairs = near_duplicates([texts[position] for position in long])
+    held_out = [place for place, position in enumerate(long) if splits[position] != "train"]
+    pairs = near_duplicates([texts[position] for position in long], among=held_out)
     across = ((long[left], long[right], cosine) for left, right, cosine in pairs)
     return [(left, right, cosine) for left, right, cosine in across if splits[left] != splits[right]]
 
 
-def near_duplicates(texts: list[str], threshold: float = NEAR) -> list[tuple[int, int, float]]:
-    """Pairs (i < j, cosine) of texts whose TF-IDF vectors have at least that cosine."""
+def near_duplicates(
+    texts: list[str], threshold: float = NEAR, *, longest: int = 2, among: Sequence[int] | None = None
+) -> list[tuple[int, int, float]]:
+    """Pairs (i < j, cosine) of texts whose TF-IDF vectors have at least that cosine.
+
+    Args:
+        longest: the vectors are of words, and of sequences of up to so many.
+        among: positions, one of which must be in each pair; all if None.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if len(texts) < 2:
         return []
-    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32).fit_transform(texts)
-    pairs: list[tuple[int, int, float]] = []
-    for begin in range(0, len(texts), 1000):
-        block = (vectors[begin : begin + 1000] @ vectors.T).tocoo()
+    vectors = TfidfVectorizer(ngram_range=(1, longest), sublinear_tf=True, dtype=np.float32).fit_transform(texts)
+    compared = np.arange(len(texts)) if among is None else np.asarray(among, dtype=int)
+    pairs: dict[tuple[int, int], float] = {}
+    for begin in range(0, len(compared), 1000):
+        own = compared[begin : begin + 1000]
+        block = (vectors[own] @ vectors.T).tocoo()
         near = block.data >= threshold
-        for row, column, value in zip(block.row[near], block.col[near], block.data[near], strict=True):
-            if begin + row < column:
-                pairs.append((int(begin + row), int(column), float(value)))
-    return sorted(pairs)
+        for row, column, value in zip(own[block.row[near]], block.col[near], block.data[near], strict=True):
+            if row != column:
+                pairs[int(min(row, column)), int(max(row, column))] = float(value)
+    return sorted((left, right, cosine) for (left, right), cosine in pairs.items())
