@@ -1,6 +1,6 @@
 """The tables of docs/experiments.md, from the MLflow runs that asked something.
 
-    findings train model=minilm model.average=0 question="Does averaging the weights help?"
+    findings train model=minilm model.heading_noise=0 question="Does heading noise help?"
     python benchmarks/experiments.py
 
 Runs are grouped by their tag `question`. A question's table stands between two markers in the file and is

@@ -44,7 +44,6 @@ def write_ground(folder):
 QUICK_LEARNER = (
     "model.learning_rate=3e-3",
     "model.head_learning_rate=1e-2",
-    "model.average=0.8",
     "model.pretrained_share=0",
     "model.batch_size=8",
     "model.checkpoint_steps=10",

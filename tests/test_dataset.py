@@ -65,7 +65,7 @@ def test_row_has_the_place_of_its_sentence(tmp_path):
     assert frame["page"].tolist() == [1, 1, 1]
     assert frame["themes"].tolist() == [[], ["voice"], ["assessment_planning", "management_oversight"]]
     assert frame["published"].tolist() == ["2024-03-12"] * 3
-    assert frame["sentence"].tolist() == [f"validation: {sentence}" for sentence, *_ in said]
+    assert frame["sentence"].tolist() == [sentence for sentence, *_ in said]
 
 
 def test_page_is_counted_in_pdf(tmp_path):

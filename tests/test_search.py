@@ -18,7 +18,7 @@ from findings import config, search, training
 from findings.errors import FindingsError
 from findings.transformer import CHECKPOINT
 
-QUICK = ["model.epochs=3", "model.batch_size=16", "model.average=0.5", "~sweep.parameters.epochs"]
+QUICK = ["model.epochs=3", "model.batch_size=16", "~sweep.parameters.epochs"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_setting_is_searched_as_what_it_is():
         ("+sweep.parameters.patience={low:few,high:2}", "sweep.parameters.patience: "),
         ("+sweep.parameters.patience=3", "sweep.parameters.patience: "),
         ("+sweep.parameters.patience={choices:[1,some]}", "sweep.parameters.patience: Value 'some'"),
-        ("+sweep.parameters.average={low:0.0,high:0.9,log:true}", "sweep.parameters.average: "),
+        ("+sweep.parameters.heading_noise={low:0.0,high:0.9,log:true}", "sweep.parameters.heading_noise: "),
     ],
 )
 def test_what_cannot_be_searched_is_told_in_one_line(override, told):

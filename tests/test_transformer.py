@@ -30,7 +30,6 @@ SETTINGS = {
     "class_weight": None,
     "heading_dropout": 0.3,
     "heading_noise": 0.0,
-    "average": 0.8,
     "pretrained_share": 0.0,
     "patience": 12,
     "checkpoint_steps": 20,
@@ -116,7 +115,7 @@ def test_it_stops_early_and_keeps_the_best(encoder):
     assert blind({"patience": 2, "epochs": 2}) == 2
 
 
-@pytest.mark.parametrize("setting", [{"class_weight": "balanced"}, {"gradient_checkpointing": True}, {"average": 0.0}])
+@pytest.mark.parametrize("setting", [{"class_weight": "balanced"}, {"gradient_checkpointing": True}])
 def test_it_learns_with_other_settings_too(encoder, setting):
     classifier = unfitted(encoder, **setting)
     classifier.fit(small(), small())

@@ -73,7 +73,6 @@ class TransformerConfig(ModelConfig):
     class_weight: str | None = MISSING
     heading_dropout: float = MISSING
     heading_noise: float = MISSING
-    average: float = MISSING
     pretrained_share: float = MISSING
     patience: int = MISSING
     checkpoint_steps: int = MISSING

@@ -2,9 +2,8 @@
 
 The heading is the first segment. In training it is dropped at random, so that a sentence can be
 read without one, and at times replaced by another sentence's, so that it is not trusted blindly
-(under "What needs to improve" some reports go on in prose). The model that is kept is the running
-average of the weights (Polyak & Juditsky 1992; here exponential, as in Tarvainen & Valpola 2017), in the
-encoder drawn a little back to the pretrained ones, which makes it hold up better on text of another kind
+(under "What needs to improve" some reports go on in prose). The model that is kept has its encoder
+drawn a little back to the pretrained one, which makes it hold up better on text of another kind
 (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 
 torch and transformers are imported here alone, for training; a trained model is served by `onnx`.
@@ -50,7 +49,7 @@ BUDGET = 2048
 TRAINED_TOKENS = 96
 """Longer pairs are cut in training, whose memory grows with a batch's longest; 1 in 15,082 authored ones was."""
 
-CHECKPOINT = "average.safetensors"
+CHECKPOINT = "best.safetensors"
 """Written last into a checkpoint: one without it was cut off and is not gone on from."""
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -61,7 +60,6 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "theme_weight": (lambda w: w >= 0, "0 or more"),
     "heading_dropout": (lambda p: 0 <= p <= 1, "0 to 1"),
     "heading_noise": (lambda p: 0 <= p <= 1, "0 to 1"),
-    "average": (lambda d: 0 <= d < 1, "0 or more, below 1"),
     "pretrained_share": (lambda s: 0 <= s < 1, "0 or more, below 1"),
     "patience": (lambda n: n >= 1, "1 or more"),
     "checkpoint_steps": (lambda n: n >= 1, "1 or more"),
@@ -389,8 +387,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Averages the weights, measures the average on validation after each epoch, keeps the best, stops
-    early, writes all that into checkpoints, and tells how far training is."""
+    """Measures on validation after each epoch, with the pretrained encoder's share, keeps the best, stops
+    early, writes that into checkpoints, and tells how far training is."""
 
     def __init__(self, classifier: TransformerClassifier, validation: Examples, watch: Watch) -> None:
         assert classifier.model is not None
@@ -400,30 +398,18 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.validation = validation
         self.watch = watch
         self.patience = int(settings["patience"])
-        self.decay = float(settings["average"])
         self.share = float(settings["pretrained_share"])
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.pretrained = {
-            k: v.clone() for k, v in self.average.items() if k.startswith("encoder.") and v.is_floating_point()
-        }
-        self.best = self.average
+        self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.pretrained = {k: v for k, v in self.best.items() if k.startswith("encoder.") and v.is_floating_point()}
         self.score, self.waited = -1.0, 0
         self.begun, self.first = time.monotonic(), 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step:
             self._read(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-        device = next(self.model.parameters()).device
-        self.average = {k: v.to(device) for k, v in self.average.items()}
         self.begun, self.first = time.monotonic(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - self.decay)
-                else:
-                    self.average[name].copy_(value)
         if state.global_step % 5 == 0 or state.global_step == state.max_steps:
             done = state.global_step - self.first
             rate = done * args.train_batch_size * cores.processes() / max(1e-9, time.monotonic() - self.begun)
@@ -456,10 +442,10 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         return dict(zip(evaluation.FIGURES, _from_first(found, device), strict=True))
 
     def _drawn_back(self) -> dict[str, torch.Tensor]:
-        """The average, with the pretrained encoder's share in it."""
+        """The weights, with the pretrained encoder's share in them."""
         return {
             k: v.lerp(self.pretrained[k].to(v.device), self.share) if k in self.pretrained else v
-            for k, v in self.average.items()
+            for k, v in self.model.state_dict().items()
         }
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -468,18 +454,15 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        states = {"average": self.average, "best": self.best}
-        values = {f"{name}.{k}": v.cpu().clone() for name, state in states.items() for k, v in state.items()}
+        values = {k: v.cpu().clone() for k, v in self.best.items()}
         note = {"keeper": json.dumps({"score": self.score, "waited": self.waited})}
         save_file(values, folder / f"{CHECKPOINT}.part", metadata=note)
         (folder / f"{CHECKPOINT}.part").replace(folder / CHECKPOINT)
 
     def _read(self, folder: Path) -> None:
-        values = load_file(folder / CHECKPOINT)
+        self.best = load_file(folder / CHECKPOINT)
         with safe_open(folder / CHECKPOINT, "pt") as file:
             note = json.loads(file.metadata()["keeper"])
-        self.average = {k.removeprefix("average."): v for k, v in values.items() if k.startswith("average.")}
-        self.best = {k.removeprefix("best."): v for k, v in values.items() if k.startswith("best.")}
         self.score, self.waited = note["score"], note["waited"]
 
 
