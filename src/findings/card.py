@@ -148,7 +148,7 @@ def _third(
     )
 
 
-def _decided(first: Iterable[corpora.Vote], second: Iterable[corpora.Vote], third: Sequence[corpora.Vote]) -> str:
+def _decided(first: Sequence[corpora.Vote], second: Sequence[corpora.Vote], third: Sequence[corpora.Vote]) -> str:
     labels = [{v.sentence_id: (v.finding, v.themes) for v in votes} for votes in (first, second)]
     took: Counter[str] = Counter()
     for vote in third:
@@ -156,7 +156,10 @@ def _decided(first: Iterable[corpora.Vote], second: Iterable[corpora.Vote], thir
         before = [votes[vote.sentence_id] == given for votes in labels]
         took["the first pass" if before[0] else "the second" if before[1] else "neither"] += 1
     told = ", ".join(f"{count:,} as {who} had it" for who, count in took.most_common())
-    return f"{len(third):,} sentences on which the two passes differ, mostly in one theme, were decided: {told}.\n"
+    done = {vote.sentence_id for vote in third}
+    left = sum(pair[0].sentence_id not in done for pair, _ in agreement.disagreements(first, second))
+    rest = f" {left:,} more, which differ in the primary theme alone, are as the second had them." if left else ""
+    return f"{len(third):,} sentences that the two passes differ on, mostly in one theme, were decided: {told}.{rest}\n"
 
 
 def _standoff(folder: Path, taxonomy: Taxonomy) -> str:
