@@ -225,10 +225,14 @@ def newest(family: str, sha256: str, wanted: Mapping[str, Any] | None = None) ->
         f"tags.`dataset.sha256` = '{sha256}' and tags.`model.family` = '{family}' and attributes.status = 'FINISHED'",
         order_by=["end_time DESC"],
     )
-    same = {}
-    if wanted is not None:
-        same = {f"model.{key}": str(value) for key, value in wanted["model"].items()} | {"seed": str(wanted["seed"])}
-    return next((str(run.info.run_id) for run in runs if same.items() <= run.data.params.items()), None)
+    for run in runs:
+        own = {key: value for key, value in run.data.params.items() if key.startswith("model.") or key == "seed"}
+        if wanted is None or own == {
+            **{f"model.{key}": str(value) for key, value in wanted["model"].items()},
+            "seed": str(wanted["seed"]),
+        }:
+            return str(run.info.run_id)
+    return None
 
 
 # Processes ---------------------------------------------------------------------------------------

@@ -306,6 +306,15 @@ def test_compare_and_promote(store, tmp_path):
     forced = command("promote", "2", "--force", cwd=tmp_path)
     assert forced.returncode == 0
     assert "forced" in forced.stdout
+    of_champion = _client(tmp_path).get_model_version_by_alias("findings", "champion").run_id
+    (predictions,) = (tmp_path / "mlruns").rglob(f"{of_champion}/artifacts/predictions")
+    shutil.rmtree(predictions)
+    lost = command("promote", "1", cwd=tmp_path)
+    assert lost.returncode == 1
+    assert "Traceback" not in lost.stderr
+    forced = command("promote", "1", "--force", cwd=tmp_path)
+    assert forced.returncode == 0
+    assert "forced, although " in forced.stdout
     unknown = command("promote", "77", cwd=tmp_path)
     assert unknown.returncode == 1
     assert "'77'" in unknown.stderr

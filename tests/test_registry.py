@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -48,6 +49,11 @@ def test_the_rule_of_promotion(macro, themes, costs, promoted, words):
     assert decision.promoted is promoted
     assert words in decision.reason
     assert "\n" not in decision.reason
+
+
+def test_a_gain_on_a_few_documents_is_none():
+    match = registry.Match(replace(comparison(GAIN, GAIN), documents=4), 9.0, 9.0)
+    assert registry.decide(match) == registry.Decision(False, "4 test documents say too little: 5 are the least")
 
 
 def test_a_match_of_two_versions_has_quality_cost_and_data(rivals, monkeypatch):

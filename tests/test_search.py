@@ -121,11 +121,11 @@ def test_nothing_to_search_is_refused():
 
 
 def test_the_first_trial_is_the_settings_as_they_are():
-    composed = config.load(["sweep=minilm_search", "model.epochs=30", "model.class_weight=other"])
+    composed = config.load(["sweep=minilm_search", "model.epochs=30", "model.theme_weight=9"])
     first = search.as_they_are(composed, search.space(composed))
     assert first["learning_rate"] == composed.model.learning_rate
     assert "epochs" not in first
-    assert "class_weight" not in first
+    assert "theme_weight" not in first
 
 
 def test_values_can_be_said_again():

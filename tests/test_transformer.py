@@ -194,7 +194,9 @@ def test_an_encoder_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("learning_rate", 0.0), ("heading_noise", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 0), ("learning_rate", 0.0), ("heading_noise", 1.5), ("class_weight", "none")]
+)
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(FindingsError, match=f"model.{name}={value}: out of range"):
         unfitted("anywhere", **{name: value})
@@ -220,6 +222,24 @@ def test_training_that_was_cut_off_goes_on_to_the_same_end(encoder, fitted, tmp_
     again = unfitted(encoder)
     again.fit(small(), small(), seen.append, tmp_path)
     assert min(progress.share for progress in seen) > 0.3
+    rows = small()
+    ours, theirs = (c.scores(rows.sentences, rows.headings) for c in (again, fitted))
+    agree = (ours.findings.argmax(axis=1) == theirs.findings.argmax(axis=1)).mean()
+    assert agree > 0.85
+
+
+def test_training_that_was_cut_off_before_its_last_measuring_measures_on(encoder, fitted, tmp_path):
+    def cut(progress):
+        if progress.epoch == SETTINGS["epochs"] and progress.figures:
+            raise Cut
+
+    with pytest.raises(Cut):
+        unfitted(encoder).fit(small(), small(), cut, tmp_path)
+    seen = []
+    again = unfitted(encoder)
+    again.fit(small(), small(), seen.append, tmp_path)
+    assert [progress.epoch for progress in seen if progress.figures] == [SETTINGS["epochs"]]
+    assert again.seconds_before > 0
     rows = small()
     ours, theirs = (c.scores(rows.sentences, rows.headings) for c in (again, fitted))
     agree = (ours.findings.argmax(axis=1) == theirs.findings.argmax(axis=1)).mean()

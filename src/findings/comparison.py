@@ -23,12 +23,10 @@ from findings.errors import FindingsError
 from findings.evaluation import SAMPLES
 from findings.files import make_folder, write_text
 from findings.pages import csp_hash, templates
-from findings.registry import DECISIVE, Decision, Match, Version
+from findings.registry import DECISIVE, FEW, Decision, Match, Version
 from findings.tracking import Record
 
 LOWER_IS_BETTER = ("finding_calibration_error",)
-FEW = 5
-"""Documents below which an interval over documents says too little to call a gain or a loss."""
 SHOWN = 10
 """Sentences shown of those that only one of the two has right."""
 COSTS = {

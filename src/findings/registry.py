@@ -24,6 +24,8 @@ from findings.serving import ARTIFACT
 from findings.store import store_uri
 
 CHAMPION = "champion"
+FEW = 5
+"""Documents below which an interval over documents says too little to call a gain or a loss."""
 MARGIN = 0.01
 """How much worse, at the interval's lower end, may still count as equal quality."""
 CHEAPER = 1.5
@@ -219,6 +221,8 @@ def decide(match: Match) -> Decision:
     costs = f"{match.speed:.2f} times as fast and {match.smaller:.2f} times as small"
     if lost:
         return Decision(False, f"it is worse in {' and '.join(lost)} ({told})")
+    if match.quality.documents < FEW:
+        return Decision(False, f"{match.quality.documents} test documents say too little: {FEW} are the least")
     if gained:
         return Decision(True, f"a gain that the interval supports in {' and '.join(gained)} ({told})")
     if unsure:
@@ -245,7 +249,12 @@ def promote(candidate: Version, *, force: bool = False) -> Decision:
             return Decision(True, "there was no champion yet")
         if current.version == candidate.version:
             return Decision(True, "it is the champion already")
-        decision = decide(compare(current, candidate))
+        try:
+            decision = decide(compare(current, candidate))
+        except FindingsError as error:
+            if not force:
+                raise
+            decision = Decision(False, str(error))
         if force and not decision.promoted:
             decision = Decision(True, f"forced, although {decision.reason}")
         note: dict[str, Any] = {

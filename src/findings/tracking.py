@@ -252,7 +252,7 @@ def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
     settings = {
         key: value
         for key, value in config.items()
-        if key not in ("taxonomy", "experiment", "sweep", "resume", "question")
+        if key not in ("taxonomy", "experiment", "sweep", "resume", "promote", "question")
     }
     parameters = {**_flat(settings), "taxonomy": built.taxonomy.name}
     tags = {
@@ -264,9 +264,10 @@ def log_start(run_id: str, config: Mapping[str, Any], built: Built) -> None:
         **{f"dataset.{split}": str(count) for split, count in built.counts.items()},
         **{f"dataset.{column}s": _tally(built, column) for column in ("source", "annotator", "kind")},
     }
+    there = MlflowClient().get_run(run_id).data.params  # of a run that is gone on with: MLflow lets none change
     MlflowClient().log_batch(
         run_id,
-        params=[Param(key, str(value)) for key, value in parameters.items()],
+        params=[Param(key, str(value)) for key, value in parameters.items() if key not in there],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     mlflow.log_dict(dict(config), "config.yaml")

@@ -184,7 +184,7 @@ def _record(
         watch=watch,
         checkpoints=checkpoints,
     )
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun + getattr(model.classifier, "seconds_before", 0.0)
     evaluations: dict[str, Evaluation] = {}
     for split, frame in built.rows.items():
         tell(f"measuring on {split}")
@@ -207,7 +207,10 @@ def _record(
         decision = Decision(True, "there was no champion yet")
     elif settings["promote"]:
         tell("comparing with the champion")
-        decision = registry.promote(version)
+        try:
+            decision = registry.promote(version)
+        except FindingsError as error:  # the training is sound, whatever it cannot be compared with
+            decision = Decision(False, str(error))
     return Outcome(run_id, version, evaluations["validation"], evaluations["test"], decision)
 
 

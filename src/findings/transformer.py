@@ -58,6 +58,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": (lambda r: 0 < r < 1, "a number between 0 and 1"),
     "head_learning_rate": (lambda r: 0 < r < 1, "a number between 0 and 1"),
     "theme_weight": (lambda w: w >= 0, "0 or more"),
+    "class_weight": (lambda w: w in (None, "balanced"), "balanced or null"),
     "heading_dropout": (lambda p: 0 <= p <= 1, "0 to 1"),
     "heading_noise": (lambda p: 0 <= p <= 1, "0 to 1"),
     "pretrained_share": (lambda s: 0 <= s < 1, "0 or more, below 1"),
@@ -101,6 +102,7 @@ class TransformerClassifier:
         self.settings = settings
         self.labels = labels
         self.seed = seed
+        self.seconds_before = 0.0  # of training, by a process that was cut off and is gone on with
         self.tokenizer: Tokenizer | None = None
         self.model: TwoHeads | None = None
 
@@ -401,12 +403,16 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.share = float(settings["pretrained_share"])
         self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.pretrained = {k: v for k, v in self.best.items() if k.startswith("encoder.") and v.is_floating_point()}
-        self.score, self.waited = -1.0, 0
-        self.begun, self.first = time.monotonic(), 0
+        self.score, self.waited, self.measured = -1.0, 0, 0
+        self.begun, self.first, self.before = time.monotonic(), 0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step:
             self._read(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            # A checkpoint of an epoch's last step was written before the epoch was measured, and the trainer goes
+            # on with the next one, if there is one.
+            if self.measured < round(state.epoch, 6) == round(state.epoch):
+                self.on_epoch_end(args, state, control)
         self.begun, self.first = time.monotonic(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -426,7 +432,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             self.waited += 1
         if self.waited >= self.patience:
             control.should_training_stop = True
-        epoch = round(state.epoch or 0)
+        epoch = self.measured = round(state.epoch or 0)
         self.watch(Progress(state.global_step / max(1, state.max_steps), f"epoch {epoch} measured", epoch, figures))
 
     def _measure(self, device: torch.device) -> dict[str, float]:
@@ -455,7 +461,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         values = {k: v.cpu().clone() for k, v in self.best.items()}
-        note = {"keeper": json.dumps({"score": self.score, "waited": self.waited})}
+        seconds = self.before + time.monotonic() - self.begun
+        known = {"score": self.score, "waited": self.waited, "measured": self.measured, "seconds": seconds}
+        note = {"keeper": json.dumps(known)}
         save_file(values, folder / f"{CHECKPOINT}.part", metadata=note)
         (folder / f"{CHECKPOINT}.part").replace(folder / CHECKPOINT)
 
@@ -463,7 +471,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.best = load_file(folder / CHECKPOINT)
         with safe_open(folder / CHECKPOINT, "pt") as file:
             note = json.loads(file.metadata()["keeper"])
-        self.score, self.waited = note["score"], note["waited"]
+        self.score, self.waited, self.measured = note["score"], note["waited"], note["measured"]
+        self.before = self.classifier.seconds_before = note["seconds"]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
