@@ -221,7 +221,7 @@ history, where it passes less than half: a bag of words does not tell then from 
 
 THEMES_AT_LEAST = {
     "plain": 0.88, "negation": 0.86, "hedging": 0.85, "history": 0.78, "listed_items": 0.9, "numbers": 0.94,
-    "quotation_marks": 0.93, "upper_case": 0.95, "typing_errors": 0.58, "heading_removed": 0.8,
+    "quotation_marks": 0.93, "upper_case": 0.95, "typing_errors": 0.58, "heading_removed": 0.7,
     "irrelevant_heading": 0.55, "grade_in_heading": 1.0, "all": 0.86,
 }  # fmt: skip
 
