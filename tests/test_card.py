@@ -5,7 +5,7 @@ import shutil
 import pytest
 from conftest import command
 
-from findings import card, dataset, standoff, taxonomy
+from findings import agreement, annotations, card, dataset, standoff, taxonomy
 from findings.errors import FindingsError
 
 LABELS = taxonomy.load()
@@ -28,6 +28,16 @@ def test_figures_follow_the_labels(figures, tmp_path):
     changed = file.read_text(encoding="utf-8").replace(",strength,", ",concern,", 1)
     file.write_text(changed, encoding="utf-8")
     assert card.figures(corpus, standoff.default_folder(), LABELS) != figures
+
+
+def test_everything_on_which_the_two_passes_differ_was_decided():
+    first, second, decided = (
+        annotations.read_pass(dataset.default_folder() / "passes" / name, LABELS)
+        for name in ("first", "second", "adjudicated")
+    )
+    differing = {pair[0].sentence_id for pair, _ in agreement.disagreements(first, second)}
+    assert len(differing) > 5000
+    assert differing <= {vote.sentence_id for vote in decided}
 
 
 @pytest.mark.parametrize("text", ["", card.START, card.END + card.START, 2 * (card.START + card.END)])

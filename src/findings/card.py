@@ -156,10 +156,7 @@ def _decided(first: Sequence[corpora.Vote], second: Sequence[corpora.Vote], thir
         before = [votes[vote.sentence_id] == given for votes in labels]
         took["the first pass" if before[0] else "the second" if before[1] else "neither"] += 1
     told = ", ".join(f"{count:,} as {who} had it" for who, count in took.most_common())
-    done = {vote.sentence_id for vote in third}
-    left = sum(pair[0].sentence_id not in done for pair, _ in agreement.disagreements(first, second))
-    rest = f" {left:,} more, which differ in the primary theme alone, are as the second had them." if left else ""
-    return f"{len(third):,} sentences that the two passes differ on, mostly in one theme, were decided: {told}.{rest}\n"
+    return f"{len(third):,} sentences that the two passes differ on, mostly in one theme, were decided: {told}.\n"
 
 
 def _standoff(folder: Path, taxonomy: Taxonomy) -> str:
