@@ -160,9 +160,13 @@ def test_ours_and_peers_in_one_table(here, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert "findings train" not in err
     lines = [line.split("|") for line in out.splitlines() if line.startswith("| ours") or "SVM" in line]
-    assert [line[1].strip() for line in lines] == ["ours, TF-IDF", "scikit-learn, TF-IDF and linear SVM"]
-    low, high = (float(part) for part in lines[1][2].split("[")[1].rstrip("] ").split(","))
-    assert 0 < low <= float(lines[1][2].split("[")[0]) <= high <= 1
+    titles = ["ours, TF-IDF", "ours, TF-IDF, sentence alone", "scikit-learn, TF-IDF and linear SVM"]
+    assert [line[1].strip() for line in lines] == titles
+    ours, alone, svm = ([float(cell.split()[0]) if cell.strip() else None for cell in line[2:8]] for line in lines)
+    assert ours[2:] == alone[2:] == [None] * 4
+    assert svm[2:] == pytest.approx([base[i] - svm[i] for base in (ours, alone) for i in (0, 1)], abs=0.0015)
+    low, high = (float(part) for part in lines[2][2].split("[")[1].rstrip("] ").split(","))
+    assert 0 < low <= svm[0] <= high <= 1
     assert "left out: polarity lexicon (VADER): the peers' environment cannot be made" in out
     assert "peer svm: measuring" in err
     started(peers, monkeypatch, *arguments)
