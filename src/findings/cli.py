@@ -22,7 +22,7 @@ HYDRA_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (1: an error that is told in one line, 130: Ctrl-C)."""
+    """Run the command; returns the exit status (1: an error that is told in one line, 3: not promoted, 130: Ctrl-C)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] in (["-sc"], ["--shell-completion"]):
@@ -452,7 +452,7 @@ def _promote(options: argparse.Namespace) -> int:
     candidate = registry.find(name, options.candidate)
     decision = registry.promote(candidate, force=options.force)
     print(f"{candidate} {'is the champion' if decision.promoted else 'was not promoted'}: {decision.reason}")
-    return 0 if decision.promoted else 1
+    return 0 if decision.promoted else 3
 
 
 def _read(options: argparse.Namespace) -> int:
