@@ -18,13 +18,13 @@ from typing import Literal, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from filelock import FileLock, Timeout
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader
 
 from findings import __version__, parsed, reports
 from findings.documents import MAX_BYTES
 from findings.errors import FindingsError
+from findings.files import claimed
 from findings.reports import Report, path_of
 
 BASE_URL = "https://files.ofsted.gov.uk/v1/file"
@@ -128,10 +128,8 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keep the folder to this process: two downloads of one report would write into one another."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
+        with claimed(folder / ".lock", f"{folder}: another fetch is at work here. Wait for it, or give another --out."):
             yield
-    except Timeout as error:
-        raise FindingsError(f"{folder}: another fetch is at work here. Wait for it, or give another --out.") from error
     except OSError as error:
         _no_room(folder, error)
 
