@@ -32,19 +32,22 @@ OPEN = "**Decision.** Open."
 BLOCK = re.compile(r"<!-- runs: (?P<question>.*?) -->\n(?P<table>.*?)<!-- end of runs -->", re.S)
 
 
-def asked(experiment: str) -> dict[str, list[Run]]:
+def asked(experiments: Sequence[str]) -> dict[str, list[Run]]:
     """The finished runs of each question, the oldest first.
 
     Raises:
         FindingsError: there is no such store or experiment.
     """
-    tracking.connect({"uri": None, "experiment": experiment}, create=False)
-    found = MlflowClient().get_experiment_by_name(experiment)
-    if found is None:
-        uri = mlflow.get_tracking_uri()
-        raise FindingsError(f"{uri}: no experiment '{experiment}'. Run `findings train` with question=... first.")
+    tracking.connect({"uri": None, "experiment": experiments[0]}, create=False)
+    ids = []
+    for name in experiments:
+        found = MlflowClient().get_experiment_by_name(name)
+        if found is None:
+            uri = mlflow.get_tracking_uri()
+            raise FindingsError(f"{uri}: no experiment '{name}'. Run `findings train` with question=... first.")
+        ids.append(found.experiment_id)
     found_runs = mlflow.search_runs(
-        [found.experiment_id],
+        ids,
         "tags.question LIKE '%' and attributes.status = 'FINISHED'",
         order_by=["start_time ASC"],
         output_format="list",
@@ -145,12 +148,12 @@ def _block(question: str, lines: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", default=FILE, help="docs/experiments.md if not given")
-    parser.add_argument("--experiment", default="findings", help="in MLflow")
+    parser.add_argument("--experiments", nargs="+", default=["findings"], help="in MLflow")
     given = parser.parse_args()
     if not given.file.is_file():
         raise FindingsError(f"{given.file}: no such file. Name the record of the experiments.")
     labels = taxonomy.load()
-    tables = {question: table(found, labels) for question, found in asked(given.experiment).items()}
+    tables = {question: table(found, labels) for question, found in asked(given.experiments).items()}
     text, kept = rendered(given.file.read_text(encoding="utf-8"), tables)
     part = given.file.with_name(f".{given.file.name}.part")
     part.write_text(text, encoding="utf-8")

@@ -230,7 +230,7 @@ def test_questions_become_tables_and_words_stay(asked, tmp_path, monkeypatch, ca
     record.write_text(
         "# Experiments\n\nBy hand.\n\n<!-- runs: Another? -->\n| kept |\n<!-- end of runs -->\n\nDecided.\n"
     )
-    started(experiments, monkeypatch, record, "--experiment", "asked")
+    started(experiments, monkeypatch, record, "--experiments", "asked", "findings")
     text = record.read_text()
     assert "| kept |" in text
     assert "left as it is, its runs are not in this store: Another?" in capsys.readouterr().err
@@ -244,7 +244,7 @@ def test_questions_become_tables_and_words_stay(asked, tmp_path, monkeypatch, ca
     assert f"{metrics['validation/finding_macro_f1']:.3f} [" in lines[4][3]
     assert lines[4][-2].strip() == f"`{asked[1][:8]}`"
     record.write_text(text.replace(experiments.OPEN, "**Decision.** Four."))
-    started(experiments, monkeypatch, record, "--experiment", "asked")
+    started(experiments, monkeypatch, record, "--experiments", "asked", "findings")
     assert record.read_text() == text.replace(experiments.OPEN, "**Decision.** Four.")
 
 
