@@ -249,7 +249,7 @@ def test_questions_become_tables_and_words_stay(asked, tmp_path, monkeypatch, ca
 
 
 def test_seeds_of_a_setting_have_a_median(asked):
-    found = experiments.asked("asked")["Do longer – words help?"]
+    found = experiments.asked(["asked"])["Do longer – words help?"]
     for run, seed in zip(found, ("1", "2"), strict=True):
         run.data.params.update({"model.characters": "3", "seed": seed})
     lines = experiments.table(found, taxonomy.load()).splitlines()

@@ -17,8 +17,8 @@ from findings.taxonomy import MAX_THEMES
 
 Array = NDArray[np.float64]
 
-SHRINK = 20
-"""Strength, in sentences, of the pull of each theme's threshold towards the common one."""
+SHRINK = 150
+"""Strength, in sentences, of the pull of each theme's threshold towards the common one (docs/experiments.md)."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def from_dict(data: dict[str, Any]) -> Calibration:
     )
 
 
-def fit(scores: Scores, findings: NDArray[np.int64], themes: NDArray[np.bool_]) -> Calibration:
-    """Fit on validation: `findings` (n,) indices, `themes` (n, themes) truth."""
+def fit(scores: Scores, findings: NDArray[np.int64], themes: NDArray[np.bool_], pull: int = SHRINK) -> Calibration:
+    """Fit on validation: `findings` (n,) indices, `themes` (n, themes) truth, `pull` as `SHRINK`."""
     from scipy.optimize import minimize, minimize_scalar  # not for those that only predict
 
     def nll(log_temperature: float) -> float:
@@ -82,10 +82,10 @@ def fit(scores: Scores, findings: NDArray[np.int64], themes: NDArray[np.bool_]) 
 
     scale, offset = minimize(theme_nll, np.array([1.0, 0.0]), method="Nelder-Mead").x
     probabilities = expit(scale * scores.themes + offset)
-    return Calibration(temperature, float(scale), float(offset), _thresholds(probabilities, themes))
+    return Calibration(temperature, float(scale), float(offset), _thresholds(probabilities, themes, pull))
 
 
-def _thresholds(probabilities: Array, truth: NDArray[np.bool_]) -> tuple[float, ...]:
+def _thresholds(probabilities: Array, truth: NDArray[np.bool_], pull: int) -> tuple[float, ...]:
     """The threshold of best F1 a theme, pulled towards the best common one where a theme is rare."""
     grid = np.linspace(0.1, 0.9, 81)
     common = grid[int(np.argmax([_f1(probabilities >= t, truth) for t in grid]))]
@@ -94,7 +94,7 @@ def _thresholds(probabilities: Array, truth: NDArray[np.bool_]) -> tuple[float, 
         scores = [_f1(probabilities[:, theme] >= t, truth[:, theme]) for t in grid]
         own = grid[int(np.argmax(scores))]
         support = int(truth[:, theme].sum())
-        chosen.append(float((support * own + SHRINK * common) / (support + SHRINK)))
+        chosen.append(float((support * own + pull * common) / max(1, support + pull)))
     return tuple(chosen)
 
 
