@@ -259,4 +259,4 @@ def test_seeds_of_a_setting_have_a_median(asked):
 def test_a_store_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'none.db'}")
     with pytest.raises(runs.FindingsError, match="no store there"):
-        experiments.asked("findings")
+        experiments.asked(["findings"])
