@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import COMMAND, command
-from encoders import QUICK_LEARNER, write_encoder, write_ground
+from encoders import OTHERS, QUICK_LEARNER, write_encoder, write_ground
 from test_tfidf import LABELS, same, small
 
 from findings import models, tokens, transformer
@@ -121,6 +121,18 @@ def test_it_learns_with_other_settings_too(encoder, setting):
     classifier.fit(small(), small())
     rows = small()
     assert (classifier.scores(rows.sentences, rows.headings).findings.argmax(axis=1) == rows.findings).mean() > 0.8
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_families_of_encoders_learn_and_have_a_fast_form(tmp_path, family):
+    rows = small()
+    classifier = unfitted(write_encoder(tmp_path, [*rows.sentences, *rows.headings], family=family))
+    classifier.fit(rows, rows)
+    own = classifier.scores(rows.sentences, rows.headings)
+    assert (own.findings.argmax(axis=1) == rows.findings).mean() > 0.8
+    fast = classifier.served(rows).scores(rows.sentences, rows.headings)
+    assert (fast.findings.argmax(axis=1) == own.findings.argmax(axis=1)).mean() > 0.9
+    assert ((fast.themes > 0) == (own.themes > 0)).mean() > 0.9
 
 
 def test_the_encoder_that_is_kept_has_a_share_of_the_pretrained_weights_in_it(encoder):
