@@ -136,9 +136,9 @@ class TfidfClassifier:
             self.features.set_params(heading="drop")
         x = csr_matrix(self.features.fit_transform(_frame([train.sentences[i] for i in rows], headings)))
         for index, head in enumerate(self.findings):
-            _fit(head, x, train.findings[rows] == index)
+            fit_head(head, x, train.findings[rows] == index)
         for index, head in enumerate(self.themes):
-            _fit(head, x, train.themes[rows, index])
+            fit_head(head, x, train.themes[rows, index])
 
     def served(self, validation: Examples) -> TfidfClassifier:
         """Itself."""
@@ -194,8 +194,13 @@ def _types(path: Path) -> set[str]:
     return types
 
 
-def _fit(head: LogisticRegression, x: csr_matrix, truth: NDArray[np.bool_]) -> None:
-    """Fit on features weighted by their log-count ratio, then move the weights into the coefficients."""
+def fit_head(head: LogisticRegression, x: csr_matrix, truth: NDArray[np.bool_]) -> None:
+    """Fit on features weighted by their log-count ratio, then move the weights into the coefficients.
+
+    Args:
+        x: (n, features), none negative.
+        truth: (n,) whether the label is on each.
+    """
     present = x.astype(bool).astype(np.float32)
     positive, negative = (1 + np.asarray(present[part].sum(axis=0)).ravel() for part in (truth, ~truth))
     ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))

@@ -4,7 +4,8 @@ The heading is the first segment. In training it is dropped at random, so that a
 read without one, and at times replaced by another sentence's, so that it is not trusted blindly
 (under "What needs to improve" some reports go on in prose). The model that is kept has its encoder
 drawn a little back to the pretrained one, which makes it hold up better on text of another kind
-(Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+(Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"), and beside it stands a linear
+model of tokens and pairs, `bigrams`.
 
 torch and transformers are imported here alone, for training; a trained model is served by `onnx`.
 """
@@ -35,6 +36,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 from findings import cores, evaluation, manifest, onnx, tokens
+from findings.bigrams import Bigrams, shares
 from findings.calibration import Scores
 from findings.errors import FindingsError
 from findings.models import Classifier, Examples, Progress, Watch, ignore
@@ -68,7 +70,8 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 class TwoHeads(nn.Module):
-    """An encoder, the mean of its last hidden states, a linear head for findings and one for themes."""
+    """An encoder, the mean of its last hidden states, a linear head for findings and one for themes; to their
+    scores those of `Bigrams` are added."""
 
     def __init__(self, encoder: Any, findings: int, themes: int) -> None:
         super().__init__()
@@ -80,6 +83,7 @@ class TwoHeads(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.findings = nn.Linear(width, findings)
         self.themes = nn.Linear(width, themes)
+        self.bigrams = Bigrams(int(encoder.get_input_embeddings().num_embeddings), findings, themes)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
@@ -89,7 +93,8 @@ class TwoHeads(nn.Module):
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         pooled = self.dropout((hidden * mask).sum(1) / mask.sum(1).clamp(min=1))
-        return self.findings(pooled), self.themes(pooled)
+        findings, themes = self.bigrams(input_ids, attention_mask, token_type_ids)
+        return self.findings(pooled) + findings, self.themes(pooled) + themes
 
 
 class TransformerClassifier:
@@ -130,6 +135,8 @@ class TransformerClassifier:
         self.model.cpu()
         self.model.load_state_dict(keeper.best)
         self.model.eval()
+        watch(Progress(1, "its linear half is fitted"))
+        self._add_bigrams(train, validation)
 
     def _train(self, train: Examples, keeper: _Keeper, folder: Path) -> None:
         """A scope of its own, so that the trainer is gone before `_together` ends."""
@@ -151,6 +158,17 @@ class TransformerClassifier:
         trainer.remove_callback(transformers.ProgressCallback)
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # out of bfloat16
+
+    def _add_bigrams(self, train: Examples, validation: Examples) -> None:
+        """Fit the linear half on the training sentences, and its share on validation: both on each sentence with
+        its heading and without it, since it must stand on its own in each case."""
+        assert self.model is not None
+        assert self.tokenizer is not None
+        bigrams = self.model.bigrams
+        learnt, seen = _with_and_without_headings(train), _with_and_without_headings(validation)
+        bigrams.fit(tokens.encode(self.tokenizer, learnt.sentences, learnt.headings), learnt, self.seed)
+        wide = bigrams.scores(tokens.encode(self.tokenizer, seen.sentences, seen.headings))
+        bigrams.shares.copy_(torch.tensor(shares(self.scores(seen.sentences, seen.headings), wide, seen)))
 
     def _arguments(self, folder: Path, sentences: int) -> TrainingArguments:
         """Makes this process one of those that train together, if torchrun started several."""
@@ -479,6 +497,16 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{CHECKPOINT}")]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _with_and_without_headings(rows: Examples) -> Examples:
+    """Each sentence twice, the second time without its heading."""
+    return Examples(
+        rows.sentences * 2,
+        rows.headings + [""] * len(rows.headings),
+        np.concatenate([rows.findings] * 2),
+        np.concatenate([rows.themes] * 2),
+    )
 
 
 def _class_weight(kind: str | None, train: Examples, findings: int) -> torch.Tensor | None:
