@@ -83,6 +83,25 @@ def test_order_and_company_make_no_difference(fitted):
     assert np.allclose(turned.themes[::-1], together.themes, atol=1e-4)
 
 
+def test_each_label_attends_to_all_tokens_alike_at_first_and_then_to_its_own(encoder):
+    torch.manual_seed(1)
+    model = transformer.TwoHeads(transformer.load_encoder(str(encoder))[0], findings=4, themes=3).eval()
+    ids = torch.tensor([[5, 6, 7, 8], [9, 5, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    with torch.inference_mode():
+        hidden = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        findings, themes = model(ids, mask, torch.zeros_like(ids))
+        mean = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        assert torch.allclose(findings, model.findings(mean), atol=1e-5)
+        assert torch.allclose(themes, model.themes(mean), atol=1e-5)
+        model.queries.weight[4 + 1] = 100 * hidden[1, 0]  # the second theme looks for a token of the second row
+        after = model(ids, mask, torch.zeros_like(ids))
+        assert torch.equal(after[0], findings)
+        assert torch.equal(after[1][:, [0, 2]], themes[:, [0, 2]])
+        attended = hidden[1][(hidden[1] @ hidden[1, 0])[:2].argmax()]
+        assert torch.allclose(after[1][1, 1], model.themes(attended)[1], atol=1e-4)
+
+
 def test_same_seed_same_scores_another_seed_others(encoder):
     def trained(seed):
         classifier = TransformerClassifier(SETTINGS | {"name": str(encoder), "epochs": 2}, LABELS, seed=seed)

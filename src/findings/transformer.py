@@ -70,8 +70,12 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 class TwoHeads(nn.Module):
-    """An encoder, the mean of its last hidden states, a linear head for findings and one for themes; to their
-    scores those of `Bigrams` are added."""
+    """An encoder with a linear head for findings and one for themes over its last hidden states; to their scores
+    those of `Bigrams` are added.
+
+    Each label attends to the tokens that speak for it (Mullenbach et al. 2018, "Explainable Prediction of Medical
+    Codes from Clinical Text"): a theme and a finding need not share one summary of the sentence.
+    """
 
     def __init__(self, encoder: Any, findings: int, themes: int) -> None:
         super().__init__()
@@ -83,6 +87,8 @@ class TwoHeads(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.findings = nn.Linear(width, findings)
         self.themes = nn.Linear(width, themes)
+        self.queries = nn.Linear(width, findings + themes, bias=False)
+        nn.init.zeros_(self.queries.weight)  # at first each label attends to all tokens alike
         self.bigrams = Bigrams(int(encoder.get_input_embeddings().num_embeddings), findings, themes)
 
     def forward(
@@ -91,10 +97,14 @@ class TwoHeads(nn.Module):
         """(b, length) each → logits (b, findings) and (b, themes)."""
         segments = {"token_type_ids": token_type_ids} if self.segmented else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = self.dropout((hidden * mask).sum(1) / mask.sum(1).clamp(min=1))
+        hidden = self.dropout(hidden)
+        padding = (attention_mask == 0).unsqueeze(-1)
+        attended = self.queries(hidden).float().masked_fill(padding, -1e4).softmax(1)
+        votes = torch.cat([self.findings(hidden), self.themes(hidden)], -1).float()
+        scores = (attended * votes).sum(1)
         findings, themes = self.bigrams(input_ids, attention_mask, token_type_ids)
-        return self.findings(pooled) + findings, self.themes(pooled) + themes
+        count = self.findings.out_features
+        return scores[:, :count] + findings, scores[:, count:] + themes
 
 
 class TransformerClassifier:
