@@ -109,7 +109,8 @@ def test_workers_share_an_address_count_together_and_end_with_ctrl_c(own, tmp_pa
         def told():
             return words.ask(port, "GET", "/metrics", headers=TOKEN)[2].decode()
 
-        assert 'findings_requests_total{path="/invocations",status="200"} 6.0' in told()
+        # A request is counted after its answer has gone out.
+        words.until(lambda: 'findings_requests_total{path="/invocations",status="200"} 6.0' in told())
         words.until(lambda: told().count("findings_model_version{") == 2)
         connection = half_asked(port)
         process.send_signal(signal.SIGINT)
