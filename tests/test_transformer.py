@@ -27,6 +27,7 @@ SETTINGS = {
     "learning_rate": 3e-3,
     "head_learning_rate": 1e-2,
     "theme_weight": 1.0,
+    "adversarial": 0.0,
     "class_weight": None,
     "heading_dropout": 0.3,
     "heading_noise": 0.0,
@@ -113,6 +114,36 @@ def test_same_seed_same_scores_another_seed_others(encoder):
     assert not np.allclose(first.findings, other.findings, atol=1e-3)
 
 
+def test_adversarial_batches_are_learnt_where_the_loss_is_higher(encoder):
+    torch.manual_seed(1)
+    model = transformer.TwoHeads(transformer.load_encoder(str(encoder))[0], findings=4, themes=3).eval()
+    ids, mask = torch.tensor([[5, 6, 7, 8], [9, 5, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+
+    def loss():
+        return torch.nn.functional.cross_entropy(model(ids, mask, torch.zeros_like(ids))[0], torch.tensor([0, 2]))
+
+    here = loss()
+    here.backward()
+    words = model.encoder.get_input_embeddings().weight
+    before = words.detach().clone()
+    with transformer._moved(words, ids.unique(), 0.1):
+        assert (words - before).norm().item() == pytest.approx(0.1, rel=1e-3)
+        assert loss() > here
+    assert torch.equal(words, before)
+    assert torch.equal(loss(), here)
+
+
+def test_adversarial_batches_change_what_is_learnt(encoder):
+    def trained(adversarial):
+        classifier = unfitted(encoder, epochs=1, adversarial=adversarial)
+        classifier.fit(small(), small())
+        return classifier.scores(small().sentences, small().headings).findings
+
+    plain = trained(0.0)
+    assert np.allclose(plain, trained(0.0), atol=1e-5)
+    assert not np.allclose(plain, trained(0.5), atol=1e-3)
+
+
 def test_it_tells_how_far_it_is_and_what_validation_says(watched, fitted):
     shares = [progress.share for progress in watched]
     assert shares == sorted(shares)
@@ -134,7 +165,9 @@ def test_it_stops_early_and_keeps_the_best(encoder):
     assert blind({"patience": 2, "epochs": 2}) == 2
 
 
-@pytest.mark.parametrize("setting", [{"class_weight": "balanced"}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "setting", [{"class_weight": "balanced"}, {"gradient_checkpointing": True}, {"adversarial": 0.5}]
+)
 def test_it_learns_with_other_settings_too(encoder, setting):
     classifier = unfitted(encoder, **setting)
     classifier.fit(small(), small())
@@ -228,7 +261,8 @@ def test_an_encoder_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("epochs", 0), ("learning_rate", 0.0), ("heading_noise", 1.5), ("class_weight", "none")]
+    ("name", "value"),
+    [("epochs", 0), ("learning_rate", 0.0), ("heading_noise", 1.5), ("class_weight", "none"), ("adversarial", -1.0)],
 )
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(FindingsError, match=f"model.{name}={value}: out of range"):

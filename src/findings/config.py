@@ -70,6 +70,7 @@ class TransformerConfig(ModelConfig):
     learning_rate: float = MISSING
     head_learning_rate: float = MISSING
     theme_weight: float = MISSING
+    adversarial: float = MISSING
     class_weight: str | None = MISSING
     heading_dropout: float = MISSING
     heading_noise: float = MISSING
